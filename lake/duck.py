@@ -1,0 +1,248 @@
+"""The embedded engine: DuckDB reads explicit file lists of pinned Delta versions and writes Parquet for commits.
+
+`macros` give SQL the exact arithmetic that DuckDB lacks: its own avg() and decimal division return doubles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import duckdb
+import pyarrow as pa
+
+from lake.delta import DataFile, Snapshot
+from lake.errors import FleetcubeError, LakeError, QueryError
+from lake.intents import sync_folder, work_folder
+from lake.settings import Settings
+from lake.tables import ARROW_TYPES, TableRef
+
+# Rows to a row group: small enough that bounds prune, large enough that columns compress.
+_ROW_GROUP: Final = 122_880
+
+# fc_ratio(a, b): the exact quotient of two decimals or integers, rounded once, half to even, at the ninth place; NULL
+# where b is NULL or 0. Works on the unscaled integers, so no double comes near it; overflow is an error.
+_MACROS: Final = (
+    "CREATE OR REPLACE MACRO fc_unscaled(x) AS CAST(replace(CAST(x AS VARCHAR), '.', '') AS HUGEINT)",
+    "CREATE OR REPLACE MACRO fc_places(x) AS length(split_part(CAST(x AS VARCHAR), '.', 2))",
+    """CREATE OR REPLACE MACRO fc_half_even(fc_n, fc_d) AS (
+        (CASE WHEN (fc_n < 0) <> (fc_d < 0) THEN -1 ELSE 1 END)::HUGEINT
+        * (abs(fc_n) // abs(fc_d) + CASE
+            WHEN abs(fc_n) % abs(fc_d) > abs(fc_d) - abs(fc_n) % abs(fc_d) THEN 1
+            WHEN abs(fc_n) % abs(fc_d) = abs(fc_d) - abs(fc_n) % abs(fc_d) THEN (abs(fc_n) // abs(fc_d)) % 2
+            ELSE 0 END))""",
+    "CREATE OR REPLACE MACRO fc_ninth(fc_q) AS CAST(fc_q AS DECIMAL(38, 0)) * CAST(0.000000001 AS DECIMAL(9, 9))",
+    "CREATE OR REPLACE MACRO fc_power(fc_k) AS CAST(rpad('1', CAST(fc_k + 1 AS INTEGER), '0') AS HUGEINT)",
+    """CREATE OR REPLACE MACRO fc_ratio(fc_a, fc_b) AS CAST(fc_ninth(fc_half_even(
+        fc_unscaled(fc_a) * fc_power(greatest(0, 9 + fc_places(fc_b) - fc_places(fc_a))),
+        nullif(fc_unscaled(fc_b), 0) * fc_power(greatest(0, fc_places(fc_a) - 9 - fc_places(fc_b)))
+    )) AS DECIMAL(38, 9))""",
+    "CREATE OR REPLACE MACRO fc_avg(fc_sum, fc_count) AS fc_ratio(fc_sum, fc_count)",
+)
+
+
+class Duck:
+    """One DuckDB connection with the project's settings and macros; `cursor()` gives another on the same database."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Wrap a connection made by `connect`."""
+        self.connection = connection
+
+    def cursor(self) -> Duck:
+        """A second connection to the same database, for another thread."""
+        return Duck(self.connection.cursor())
+
+    def execute(self, text: str, params: Sequence[Any] | dict[str, Any] = ()) -> None:
+        """Run a statement for its effect."""
+        self._run(text, params)
+
+    def sql(self, text: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement as tuples of Python values (decimals stay Decimal)."""
+        return self._run(text, params).fetchall()
+
+    def table(self, text: str, params: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
+        """All rows of a statement as an Arrow table."""
+        try:
+            return self.connection.sql(text, params=params or None).to_arrow_table()
+        except duckdb.Error as error:
+            raise _translated(error) from error
+
+    def register(self, name: str, data: pa.Table) -> None:
+        """Make an Arrow table readable by `name`; `unregister` takes it away."""
+        self.connection.register(name, data)
+
+    def unregister(self, name: str) -> None:
+        """Forget a registered table."""
+        self.connection.unregister(name)
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs on this connection, from another thread."""
+        self.connection.interrupt()
+
+    def scan(self, snapshot: Snapshot, paths: Sequence[str] | None = None) -> str:
+        """SQL to put after FROM for the snapshot's rows (or those of `paths` only), with the table's column types.
+
+        Without files it is an empty relation of the same columns.
+        """
+        found = snapshot.paths() if paths is None else list(paths)
+        names = ", ".join(f'"{column.name}"' for column in snapshot.ref.schema)
+        if not found:
+            nulls = ", ".join(
+                f'CAST(NULL AS {duck_type(column.type)}) AS "{column.name}"' for column in snapshot.ref.schema
+            )
+            return f"(SELECT {nulls} WHERE false)"
+        listed = ", ".join(text_literal(path) for path in found)
+        types = ", ".join(
+            f"'{name}': '{duck_type(snapshot.ref.schema.field(name).type)}'" for name in snapshot.ref.partitions
+        )
+        hive = f", hive_partitioning = true, hive_types = {{{types}}}" if types else ", hive_partitioning = false"
+        return f"(SELECT {names} FROM read_parquet([{listed}]{hive}))"
+
+    def write(
+        self,
+        select: str,
+        lake: Path,
+        ref: TableRef,
+        stem: str,
+        *,
+        stats: Sequence[str] = (),
+        order: str = "",
+        partition: Mapping[str, str] | None = None,
+    ) -> list[DataFile]:
+        """Write the rows of `select` as synced Parquet files of the table, not yet visible: commit them.
+
+        `select` must yield the table's columns by name; `stem` names the files, so that a repeat overwrites itself;
+        `stats` are integer or timestamp columns whose bounds readers will prune by; `order` is an ORDER BY list.
+        `partition` says that all rows are of that one partition: one ordered file, at a third of the time.
+        """
+        root = ref.path(lake)
+        folder = root.joinpath(*(f"{name}={value}" for name, value in (partition or {}).items()))
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [item for item in ref.schema if item.name not in (partition or {})]
+        columns = ", ".join(f'CAST("{item.name}" AS {duck_type(item.type)}) AS "{item.name}"' for item in written)
+        ordered = f" ORDER BY {order}" if order else ""
+        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP}, RETURN_STATS"
+        target = folder / f"{stem}.parquet"
+        if ref.partitions and partition is None:
+            parts = ", ".join(f'"{name}"' for name in ref.partitions)
+            options += f", PARTITION_BY ({parts}), FILENAME_PATTERN '{stem}-{{i}}', OVERWRITE_OR_IGNORE"
+            target = root
+        rows = self.sql(f"COPY (SELECT {columns} FROM ({select}){ordered}) TO {text_literal(str(target))} ({options})")
+        files = [_data_file(row, root, stats, partition or dict(row[5] or {})) for row in rows if row[1] > 0]
+        _sync(root, files)
+        return files
+
+    def _run(self, text: str, params: Sequence[Any] | dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        try:
+            return self.connection.execute(text, params or None)
+        except duckdb.Error as error:
+            raise _translated(error) from error
+
+
+def connect(settings: Settings, *, database: str = ":memory:") -> Duck:
+    """An engine with the memory and thread limits of the settings; spills go below the lake's _work folder."""
+    connection = duckdb.connect(database)
+    duck = Duck(connection)
+    duck.execute("SET TimeZone = 'UTC'")
+    duck.execute(f"SET memory_limit = '{settings.memory_mib}MiB'")
+    if settings.threads:
+        duck.execute(f"SET threads = {settings.threads}")
+    if settings.lake.is_dir():
+        duck.execute(f"SET temp_directory = {text_literal(str(work_folder(settings.lake, 'spill')))}")
+    duck.execute("SET autoinstall_known_extensions = false")
+    duck.execute("SET enable_progress_bar = false")
+    for macro in _MACROS:
+        duck.execute(macro)
+    return duck
+
+
+def _translated(error: duckdb.Error) -> FleetcubeError:
+    """The engine's error as ours: what a user can act on gets its own words, the rest keeps the engine's first line."""
+    said = str(error).splitlines()[0]
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return LakeError(f"The memory limit was reached: {said}.", todo="Raise memory_mib, or ask for a shorter range.")
+    if isinstance(error, duckdb.IOException):
+        return LakeError(
+            f"A file of the lake can't be read or written: {said}.", todo="Check the disk, then try again."
+        )
+    if isinstance(error, duckdb.InterruptException):
+        return QueryError("The statement was cancelled.", code="57014")
+    if "ivision by zero" in said:
+        return QueryError("Division by zero.", todo="Write a / NULLIF(b, 0).", code="22012")
+    codes = {duckdb.OutOfRangeException: "22003", duckdb.ConversionException: "22P02"}
+    code = next((code for kind, code in codes.items() if isinstance(error, kind)), "XX000")
+    return QueryError(f"The engine refused: {said}.", code=code)
+
+
+def duck_type(kind: pa.DataType) -> str:
+    """DuckDB's name of an Arrow type that the tables use."""
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return _DUCK_TYPES[kind]
+
+
+_DUCK_TYPES: Final[dict[pa.DataType, str]] = {
+    ARROW_TYPES["timestamp"]: "TIMESTAMPTZ",
+    ARROW_TYPES["integer"]: "BIGINT",
+    ARROW_TYPES["string"]: "VARCHAR",
+    ARROW_TYPES["boolean"]: "BOOLEAN",
+    ARROW_TYPES["counts"]: "BIGINT[]",
+    ARROW_TYPES["date"]: "DATE",
+    ARROW_TYPES["double"]: "DOUBLE",
+}
+
+
+def arrow_texts(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> pa.Table:
+    """Rows of texts as an Arrow table of strings, to be registered and cast in SQL."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    return pa.Table.from_arrays([pa.array(column, pa.string()) for column in columns], names=list(names))
+
+
+def text_literal(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _data_file(row: tuple[Any, ...], root: Path, stats: Sequence[str], partition: Mapping[str, str | None]) -> DataFile:
+    name, rows, size, _, columns = row[:5]
+    bounds = {column: columns.get(f'"{column}"', {}) for column in stats}
+    return DataFile(
+        path=quote(os.path.relpath(name, root), safe="/=.-_:"),
+        rows=rows,
+        size_bytes=size,
+        partition=partition,
+        minimum={key: _bound(value["min"], up=False) for key, value in bounds.items() if value.get("min") is not None},
+        maximum={key: _bound(value["max"], up=True) for key, value in bounds.items() if value.get("max") is not None},
+    )
+
+
+def _bound(text: str, *, up: bool) -> int | str:
+    """A column bound for Delta's statistics, where times are milliseconds: rounded outwards, so it still bounds."""
+    if text.lstrip("-").isdigit():
+        return int(text)
+    moment = datetime.fromisoformat(text)
+    if up and moment.microsecond % 1000:
+        moment += timedelta(milliseconds=1)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _sync(root: Path, files: Sequence[DataFile]) -> None:
+    """fsync the files and their folders: a commit must never outlive the rows that it names."""
+    for file in files:
+        descriptor = os.open(root / file.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for folder in {root, *((root / file.path).parent for file in files)}:
+        sync_folder(folder)
+
+
+def json_literal(value: Any) -> str:
+    """A SQL string literal holding canonical JSON."""
+    return text_literal(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))

@@ -1,0 +1,45 @@
+"""Leases: one writer of a table at a time. They save wasted work; the fence of a commit is what keeps it right."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lake.errors import LakeError
+
+
+@contextmanager
+def lease(lake: Path, name: str) -> Iterator[None]:
+    """Hold the lease `name` of the lake, or raise LakeError that names the holder's process.
+
+    The kernel drops the lock when the holder dies, so a killed writer never blocks the next one.
+    """
+    folder = lake / "_leases"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (name.replace("/", "__") + ".lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LakeError(
+                f"Another process is writing '{name}'{_holder(path)}.",
+                where=str(lake),
+                todo="Wait for it to end, then try again.",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(path: Path) -> str:
+    try:
+        return f" (process {json.loads(path.read_text())['pid']})"
+    except (OSError, ValueError, KeyError):
+        return ""

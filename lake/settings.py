@@ -1,0 +1,155 @@
+"""One frozen set of settings: flags over FLEETCUBE_* variables over `fleetcube.toml` over defaults.
+
+Standard library only: an agent reads its settings before anything heavy may be imported.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lake.errors import ConfigError, did_you_mean
+
+FILE_NAME = "fleetcube.toml"
+
+
+def _setting(default: Any, text: str) -> Any:
+    """A field with its help text, from which docs/settings.md is generated."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. Paths are relative to the working folder unless absolute."""
+
+    lake: Path = _setting(Path("fleet-lake"), "Folder of the lake.")
+    memory_mib: int = _setting(1024, "Memory limit of the embedded engine, MiB.")
+    threads: int = _setting(0, "Threads of the embedded engine; 0 takes every core.")
+    agent: str = _setting("", "Name of this host's agent; empty takes the host's name.")
+    site: str = _setting("local", "Site that this host's agent reports.")
+    cluster: str = _setting("", "Cluster that this host's agent reports.")
+    environment: str = _setting("dev", "Environment that this host's agent reports: dev, test or prod.")
+    period_s: int = _setting(10, "Seconds between two readings of the agent.")
+    spool: Path = _setting(Path("fleet-spool"), "Folder in which the agent keeps what is not acknowledged.")
+    spool_mib: int = _setting(256, "Size of the spool at which the agent's policy acts, MiB.")
+    spool_policy: str = _setting("block", "What a full spool does: block, or drop_oldest (recorded as a gap).")
+    receiver: str = _setting("http://127.0.0.1:8321", "Address of the receiver to which the agent pushes.")
+    receiver_host: str = _setting("127.0.0.1", "Address on which the receiver listens.")
+    receiver_port: int = _setting(8321, "Port on which the receiver listens.")
+    certificate: str = _setting("", "TLS certificate file of the receiver; needed off loopback.")
+    private_key: str = _setting("", "TLS key file of the receiver.")
+    tokens: Path = _setting(
+        Path(""), "JSON file {agent: token}, mode 0600; empty takes `_secrets/tokens.json` of the lake."
+    )
+    serve_host: str = _setting("127.0.0.1", "Address on which the SQL endpoint listens.")
+    serve_port: int = _setting(5433, "Port on which the SQL endpoint listens.")
+    statement_timeout_s: int = _setting(60, "Seconds after which a statement on the endpoint is ended.")
+    definitions: Path = _setting(Path(""), "Folder of your own cube definitions, beside the shipped ones.")
+    mappings: Path = _setting(Path(""), "Folder of your own replay mappings, beside the shipped ones.")
+    unknown_metrics: str = _setting("quarantine", "What happens to rows of an undeclared metric: quarantine or accept.")
+    gate_rows: int = _setting(1_000_000, "Rows that the gate judges at a time, about.")
+    log: str = _setting("text", "Form of progress and log lines: text or json.")
+
+    @property
+    def token_file(self) -> Path:
+        """Where the tokens of agents are kept."""
+        return self.tokens if self.tokens != Path("") else self.lake / "_secrets" / "tokens.json"
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "environment": ("dev", "test", "prod"),
+    "spool_policy": ("block", "drop_oldest"),
+    "unknown_metrics": ("quarantine", "accept"),
+    "log": ("text", "json"),
+}
+_LEAST: dict[str, int] = {"threads": 0, "serve_port": 0, "receiver_port": 0}
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """The settings in force; `flags` with value None count as not given.
+
+    Errors: ConfigError names the setting, where its value came from, the value, and what is wanted.
+    """
+    environ = os.environ if environ is None else environ
+    raw: dict[str, tuple[Any, str]] = {}
+    path = (
+        Path(environ.get("FLEETCUBE_CONFIG", "")) if environ.get("FLEETCUBE_CONFIG") else (folder or Path()) / FILE_NAME
+    )
+    raw.update(_from_file(path, must_exist=bool(environ.get("FLEETCUBE_CONFIG"))))
+    raw.update(_from_environ(environ))
+    raw.update(
+        {
+            name: (value, f"flag --{name.replace('_', '-')}")
+            for name, value in (flags or {}).items()
+            if value is not None
+        }
+    )
+    known = {item.name: item for item in fields(Settings)}
+    values: dict[str, Any] = {}
+    for name, (value, source) in raw.items():
+        if name not in known:
+            raise ConfigError(f"There is no setting '{name}'.", where=source, todo=did_you_mean(name, known))
+        values[name] = _cast(name, value, known[name].default, source)
+    return Settings(**values)
+
+
+def _from_file(path: Path, *, must_exist: bool) -> dict[str, tuple[Any, str]]:
+    if not path.is_file():
+        if must_exist:
+            raise ConfigError(
+                "The settings file does not exist.", where=str(path), todo="Correct FLEETCUBE_CONFIG or unset it."
+            )
+        return {}
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Not valid TOML: {error}.", where=str(path), todo="Correct that line.") from error
+    return {name: (value, f"{path}: {name}") for name, value in document.items()}
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    """FLEETCUBE_* variables, less those that are no settings (the test switches and the file's own path)."""
+    others = {"FLEETCUBE_CONFIG", "FLEETCUBE_FAULT", "FLEETCUBE_REQUIRE"}
+    return {
+        name.removeprefix("FLEETCUBE_").lower(): (value, f"environment variable {name}")
+        for name, value in environ.items()
+        if name.startswith("FLEETCUBE_") and name not in others and not name.startswith("FLEETCUBE_TEST_")
+    }
+
+
+def _cast(name: str, value: Any, default: Any, source: str) -> Any:
+    if isinstance(default, Path):
+        if not isinstance(value, (str, Path)) or "\0" in str(value):
+            raise ConfigError(
+                f"'{name}' wants a path, not {value!r}.", where=source, todo="Give a folder or file name."
+            )
+        return Path(value).expanduser()
+    if isinstance(default, int):
+        return _whole_number(name, value, source)
+    if not isinstance(value, str):
+        raise ConfigError(f"'{name}' wants a text, not {value!r}.", where=source, todo="Put it in quotes.")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        todo = did_you_mean(value, _CHOICES[name]) or f"Choose one of: {', '.join(_CHOICES[name])}."
+        raise ConfigError(f"'{name}' can't be {value!r}.", where=source, todo=todo)
+    return value
+
+
+def _whole_number(name: str, value: Any, source: str) -> int:
+    least = _LEAST.get(name, 1)
+    try:
+        number = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+    except ValueError:
+        number = None
+    if number is None or number < least:
+        raise ConfigError(
+            f"'{name}' wants a whole number of at least {least}, not {value!r}.", where=source, todo="Correct it."
+        )
+    return number
