@@ -1,0 +1,183 @@
+"""PostgreSQL's catalogue, as far as it is true here: what psql and drivers ask about tables, columns and comments.
+
+A query on `pg_catalog`, `information_schema` or `fleet` runs on plain tables (pg_catalog.sql) in a DuckDB of its own,
+which reads no files and holds no data of the lake. What can't be answered is refused with the reason and logged;
+nothing is ever answered with rows that were not asked for, or with none for lack of an idea.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from cubes.serve import catalog_rewrite
+from cubes.serve.pg_types import PG_TYPES
+from cubes.serve.statements import Statement, parse
+from cubes.serve.variables import Variables
+from lake.duck import Duck, connect
+from lake.errors import QueryError
+from lake.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_LOG = logging.getLogger(__name__)
+_SCRIPT = Path(__file__).with_name("pg_catalog.sql")
+_FIRST_OID = 20000
+
+
+@dataclass(frozen=True)
+class RelationColumn:
+    """A column as clients see it; `type` is a name of PG_TYPES, with [] behind it for an array."""
+
+    name: str
+    type: str
+    comment: str = ""
+    not_null: bool = False
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table ('r') or view ('v') that the endpoint shows; `read` gives its rows if they live in the server itself."""
+
+    schema: str
+    name: str
+    kind: str
+    comment: str
+    columns: tuple[RelationColumn, ...]
+    read: Callable[[], pa.Table] | None = None
+
+
+class Catalogue:
+    """The catalogue of one server, shared by its connections, each query on a cursor of its own."""
+
+    def __init__(self, relations: tuple[Relation, ...]) -> None:
+        """Fill the tables from the relations; they don't change while a server runs."""
+        self._duck = connect(Settings(lake=Path("/nonexistent"), memory_mib=256, threads=1))
+        self._lock = Lock()
+        self._running: dict[int, Duck] = {}
+        given = _given(relations)
+        for name, table in given.items():
+            self._duck.register(name, table)
+        for statement in _SCRIPT.read_text(encoding="utf-8").split(";\n"):
+            if statement.strip():
+                self._duck.execute(statement)
+        for name in given:
+            self._duck.unregister(name)
+        self._live = {f"{item.schema}.{item.name}": item.read for item in relations if item.read is not None}
+        own = {name for (name,) in self._duck.sql("SELECT table_name FROM duckdb_tables()")}
+        self._tables = frozenset(own | {_live_name(name) for name in self._live})
+        listed = self._duck.sql("SELECT function_name FROM duckdb_functions() WHERE function_name LIKE 'fc_%'")
+        self._macros = frozenset(name for (name,) in listed)
+        self._duck.execute("SET enable_external_access = false")
+        self._duck.execute("SET lock_configuration = true")
+
+    def owns(self, statement: Statement) -> bool:
+        """Whether a query is for the catalogue: it names a system table, or no table at all.
+
+        Errors: QueryError 0A000 for a query that joins system tables and facts.
+        """
+        words = [text.lower() for text, _ in statement.tokens]
+        if "from" in words and not any(w.startswith("pg_") or w in ("information_schema", "fleet") for w in words):
+            return False
+        tree = parse(statement)
+        if not isinstance(tree, exp.Query):
+            return False
+        names = catalog_rewrite.tables_of(tree)
+        system = [name for name in names if catalog_rewrite.is_system(name)]
+        if system and len(system) < len(names):
+            raise QueryError(
+                "a query can't join system tables and facts yet",
+                todo="Ask for them in two queries.",
+                code="0A000",
+            )
+        return len(system) == len(names)
+
+    def query(
+        self, statement: Statement, variables: Variables, known: Mapping[str, str | int], process: int
+    ) -> pa.Table:
+        """Answer a query that the catalogue owns; `known` holds what functions like current_user return.
+
+        `process` names the asking connection, for `interrupt`.
+        """
+        tree = parse(statement)
+        rewritten = catalog_rewrite.rewrite(tree, self._tables, self._macros, variables.get, known)
+        used = {table.name for table in rewritten.find_all(exp.Table)}
+        text = rewritten.sql("duckdb")
+        cursor = self._duck.cursor()
+        with self._lock:
+            self._running[process] = cursor
+        try:
+            for name, read in self._live.items():
+                if _live_name(name) in used:
+                    cursor.register(_live_name(name), read())
+            table = cursor.table(text)
+            names = catalog_rewrite.output_names(tree) if isinstance(tree, exp.Query) else None
+            return table if names is None else table.rename_columns(names)
+        except QueryError as error:
+            if error.code != "XX000":
+                raise
+            # It is this subset that falls short: refuse and log, never answer from nothing.
+            raise _refusal(error, statement, text) from error
+        finally:
+            with self._lock:
+                del self._running[process]
+            cursor.connection.close()
+
+    def interrupt(self, process: int) -> None:
+        """Stop the catalogue query of that connection, if one runs."""
+        with self._lock:
+            running = self._running.get(process)
+            if running is not None:
+                running.interrupt()
+
+
+def _live_name(name: str) -> str:
+    return "fc_" + name.replace(".", "_")
+
+
+def _refusal(error: QueryError, statement: Statement, text: str) -> QueryError:
+    _LOG.warning("catalogue query refused: %s | asked: %s | as: %s", error.what, statement.text, text)
+    todo = "The server's log holds the query: it shows what this catalogue lacks."
+    return QueryError(f"the catalogue can't answer this query: {error.what}", todo=todo, code="0A000")
+
+
+def _given(relations: tuple[Relation, ...]) -> dict[str, pa.Table]:
+    """What the script fills its tables from, by the names that it reads."""
+    import pyarrow as pa
+
+    shown = [
+        {
+            "oid": _FIRST_OID + place,
+            "schema": relation.schema,
+            "name": relation.name,
+            "kind": relation.kind,
+            "comment": relation.comment,
+            "columns": len(relation.columns),
+        }
+        for place, relation in enumerate(relations)
+    ]
+    columns = [
+        {
+            "relation": _FIRST_OID + place,
+            "number": number,
+            "name": column.name,
+            # An array type is named after that of its elements.
+            "type": f"_{column.type[:-2]}" if column.type.endswith("[]") else column.type,
+            "comment": column.comment,
+            "not_null": column.not_null,
+        }
+        for place, relation in enumerate(relations)
+        for number, column in enumerate(relation.columns, start=1)
+    ]
+    return {
+        "fc_given_types": pa.Table.from_pylist([asdict(item) for item in PG_TYPES.values()]),
+        "fc_given_relations": pa.Table.from_pylist(shown),
+        "fc_given_columns": pa.Table.from_pylist(columns),
+    }

@@ -1,0 +1,82 @@
+"""The text of a query message as statements: split at semicolons by the SQL tokenizer, so never inside a literal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import Token, TokenType, exp
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.errors import ParseError, SqlglotError, TokenError
+
+from lake.errors import QueryError
+
+_LONGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement. `offset` is where it begins in the client's text; `tokens` are its words as (text, quoted)."""
+
+    text: str
+    offset: int
+    tokens: tuple[tuple[str, bool], ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its bare words in upper case, quoted ones as an empty text."""
+        return tuple("" if quoted else text.upper() for text, quoted in self.tokens)
+
+    @property
+    def verb(self) -> str:
+        """Its first word, past opening brackets."""
+        return next((word for word in self.words if word != "("), "")
+
+
+def split(sql: str) -> list[Statement]:
+    """The statements of a text, empty ones left out. Errors: QueryError 42601, or 54000 for a text too long."""
+    if len(sql) > _LONGEST:
+        raise QueryError(f"the query text has {len(sql):,} characters, at most {_LONGEST:,} are read", code="54000")
+    try:
+        tokens = Postgres().tokenize(sql)
+    except TokenError as error:
+        raise QueryError(f"syntax error: {str(error).splitlines()[0]}", code="42601") from error
+    groups: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.token_type is TokenType.SEMICOLON:
+            groups.append([])
+        else:
+            groups[-1].append(token)
+    return [_statement(sql, group) for group in groups if group]
+
+
+def parse(statement: Statement) -> exp.Expression:
+    """The statement as a tree in PostgreSQL's dialect. Errors: QueryError 42601 with the position."""
+    try:
+        trees = Postgres().parse(statement.text)
+    except ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        what = f"syntax error: {first.get('description', 'the statement can not be read')}"
+        near = first.get("highlight")
+        raise _placed(f"{what} near '{near}'" if near else what, statement.text, first) from error
+    except SqlglotError as error:
+        raise QueryError(f"syntax error: {str(error).splitlines()[0]}", code="42601") from error
+    if len(trees) != 1 or not isinstance(trees[0], exp.Expression):
+        raise QueryError("syntax error: one statement expected", code="42601")
+    return trees[0]
+
+
+def _statement(sql: str, tokens: list[Token]) -> Statement:
+    start, end = tokens[0].start, tokens[-1].end + 1
+    quoted = (TokenType.STRING, TokenType.IDENTIFIER, TokenType.HEREDOC_STRING, TokenType.BYTE_STRING)
+    return Statement(sql[start:end], start, tuple((t.text, t.token_type in quoted) for t in tokens))
+
+
+def _placed(what: str, text: str, place: dict[str, object]) -> QueryError:
+    """The error, with the position in characters where the parser knows line and column."""
+    error = QueryError(what, code="42601")
+    line, column, mark = place.get("line"), place.get("col"), place.get("highlight")
+    if isinstance(line, int) and isinstance(column, int):
+        before = sum(len(row) + 1 for row in text.split("\n")[: line - 1])
+        # The parser's column is where the marked word ends.
+        error.position = max(1, before + column - len(str(mark or " ")) + 1)
+    return error

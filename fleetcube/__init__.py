@@ -1,0 +1,1 @@
+"""Composition: the command line and the pipeline that join the parts; the only package that imports all others."""

@@ -1,0 +1,103 @@
+"""Verb `cube`: definitions, what is built of them, and the proof that it equals the trusted rows."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+
+import click
+
+from fleetcube.options import with_settings
+from lake.settings import Settings
+
+
+@click.group()
+def cube() -> None:
+    """Cubes: definitions, what is built, and whether it equals the trusted rows."""
+
+
+@cube.command("list")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_settings()
+def list_cubes(settings: Settings, form: str) -> None:
+    """Each cube: fact, grains, cuboids, cells, and up to which trusted batch it stands."""
+    from fleetcube.cube_state import cube_states
+
+    rows = [vars(state) for state in cube_states(settings)]
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.echo(
+        f"{'cube':<16} {'fact':<12} {'grains':<10} {'cuboids':>7} {'cells':>10} {'builds':>6} {'batch':>6}  definition"
+    )
+    for row in rows:
+        grains = ",".join(row["grains"])
+        line = f"{row['name']:<16} {row['fact']:<12} {grains:<10} {row['cuboids']:>7} {row['cells']:>10,} "
+        click.echo(line + f"{row['build']:>6} {row['watermark']:>6}  {row['digest']}")
+
+
+@cube.command("show")
+@click.argument("name")
+@with_settings()
+def show(settings: Settings, name: str) -> None:
+    """One cube: its lattice with the cells of each cuboid, its measures and what they keep."""
+    from fleetcube.cube_state import describe_cube
+
+    click.echo(describe_cube(settings, name))
+
+
+@cube.command("verify")
+@click.argument("names", nargs=-1)
+@click.option("--since", help="First day, UTC (YYYY-MM-DD).")
+@click.option("--until", help="Day after the last, UTC (YYYY-MM-DD).")
+@with_settings(needs_lake=True)
+def verify(settings: Settings, names: tuple[str, ...], since: str | None, until: str | None) -> None:
+    """Recompute cubes from trusted rows and compare every cell; a difference is an error."""
+    from cubes.verify import verify as verify_cube
+    from fleetcube.cube_state import chosen_cubes
+    from fleetcube.results import verify_text
+    from lake.duck import connect
+    from lake.errors import LakeError
+
+    duck = connect(settings)
+    failed = []
+    for found in chosen_cubes(settings, names):
+        result = verify_cube(settings, duck, found, since=_day(since), until=_day(until))
+        click.echo(verify_text(result))
+        failed += [] if result.holds else [found.name]
+    if failed:
+        raise LakeError(
+            f"These cubes differ from the trusted rows: {', '.join(failed)}.",
+            todo="Run `fleetcube cube refresh` over the days shown, and report how it came about.",
+        )
+
+
+@cube.command("refresh")
+@click.argument("name")
+@click.option("--since", required=True, help="First day, UTC (YYYY-MM-DD).")
+@click.option("--until", required=True, help="Day after the last, UTC (YYYY-MM-DD).")
+@with_settings(needs_lake=True)
+def refresh(settings: Settings, name: str, since: str, until: str) -> None:
+    """Recompute the days of a cube as of its own watermark, in one commit."""
+    from cubes.build import refresh as refresh_cube
+    from fleetcube.cube_state import chosen_cubes
+    from lake.duck import connect
+
+    first, end = _day(since), _day(until)
+    assert first is not None
+    assert end is not None
+    days = [first + timedelta(days=at) for at in range((end - first).days)]
+    if not days:
+        raise click.UsageError("--until must lie after --since.")
+    [found] = chosen_cubes(settings, (name,))
+    result = refresh_cube(settings, connect(settings), found, days)
+    click.echo(f"{name}: {len(days)} days refreshed, {result.cells:,} cells written as build {result.build}.")
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"'{text}' is no day: write YYYY-MM-DD.") from error

@@ -1,0 +1,83 @@
+"""Verbs that look and change nothing: status, quarantine, retain."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from fleetcube.options import with_settings
+from lake.settings import Settings
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_settings(needs_lake=True)
+def status(settings: Settings, form: str) -> None:
+    """What the lake holds and whether every received row is accounted for; ends with 1 where it is not."""
+    from fleetcube.status import lake_status, status_text
+    from lake.errors import LakeError
+
+    found = lake_status(settings)
+    click.echo(json.dumps(found, indent=2) if form == "json" else status_text(found))
+    if found["problems"]:
+        raise LakeError("The lake does not add up: " + "; ".join(found["problems"]) + ".", where=str(settings.lake))
+
+
+@click.group()
+def quarantine() -> None:
+    """Rows that failed the gate, with the reason and their original content."""
+
+
+@quarantine.command("list")
+@click.option("--fact", help="Of this fact only.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_settings(needs_lake=True)
+def list_quarantine(settings: Settings, fact: str | None, form: str) -> None:
+    """Counts by fact, check, site and day."""
+    from lake.duck import connect
+    from quality.quarantine import list_quarantine as listed
+
+    rows = listed(settings.lake, connect(settings), {"fact": fact} if fact else {})
+    if form == "json":
+        click.echo(json.dumps([vars(row) for row in rows], indent=2, default=str))
+        return
+    click.echo(f"{'fact':<12} {'check':<18} {'site':<12} {'day':<10} {'rows':>9}")
+    for row in rows:
+        click.echo(f"{row.fact:<12} {row.check:<18} {row.site or '-':<12} {row.day or '-'!s:<10} {row.rows:>9,}")
+    click.echo(f"{sum(row.rows for row in rows):,} rows. `fleetcube quarantine show --check NAME` shows some.")
+
+
+@quarantine.command("show")
+@click.option("--fact", help="Of this fact only.")
+@click.option("--check", help="That failed this check only.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Rows to show.")
+@with_settings(needs_lake=True)
+def show_quarantine(settings: Settings, fact: str | None, check: str | None, limit: int) -> None:
+    """Single rows with reason and original content, as JSON lines, newest batch first."""
+    from lake.duck import connect
+    from quality.quarantine import show_quarantine as shown
+
+    filters = {name: text for name, text in (("fact", fact), ("check", check)) if text}
+    for row in shown(settings.lake, connect(settings), filters, limit=limit):
+        click.echo(json.dumps(vars(row), ensure_ascii=False, default=str))
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_settings(needs_lake=True)
+def retain(settings: Settings, form: str) -> None:
+    """The retention plan: what would go, why, and what must reconcile first. Nothing is deleted."""
+    from fleetcube.cube_state import retention_plan
+
+    rows = retention_plan(settings)
+    if form == "json":
+        click.echo(json.dumps([vars(row) for row in rows], indent=2))
+        return
+    for row in rows:
+        click.echo(
+            f"{row.layer:<10} {row.subject:<34} {row.rows:>12,} rows  {row.size_bytes / 2**20:>9.1f} MiB  {row.why}"
+        )
+        if row.first:
+            click.echo(f"{'':<10} first: {row.first}")
+    click.echo(f"{len(rows)} parts would go. This is a plan: this version deletes nothing.")

@@ -1,0 +1,93 @@
+"""Verbs that bring rows in and judge them: replay, simulate, land, gate, build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fleetcube.options import with_settings
+from lake.settings import Settings
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--as", "mapping", required=True, metavar="MAPPING", help="Name of a mapping, or a file of your own.")
+@with_settings()
+def replay(settings: Settings, paths: tuple[Path, ...], mapping: str) -> None:
+    """Land foreign logs by a mapping; a file that was replayed before changes nothing."""
+    from fleetcube.pipeline import Pipeline
+
+    pipeline = Pipeline(settings)
+    for file in pipeline.replay(paths, mapping):
+        if file.landed:
+            what = ", ".join(f"{batch.received:,} rows of {fact}" for fact, batch in file.landed.items())
+            click.echo(f"{file.path.name}: {what} landed.")
+        else:
+            click.echo(f"{file.path.name}: known already; nothing changed.")
+    click.echo("Next: `fleetcube gate`, then `fleetcube build`.")
+
+
+@click.command()
+@click.option("--hosts", default=16, show_default=True, type=click.IntRange(1, 10_000), help="Hosts, of 4 GPUs each.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3660), help="Whole days back from now.")
+@click.option("--requests", default=500_000, show_default=True, type=click.IntRange(0), help="Requests in all.")
+@click.option("--seed", default=1, show_default=True, type=int, help="The same seed gives the same fleet.")
+@with_settings()
+def simulate(settings: Settings, hosts: int, days: int, requests: int, seed: int) -> None:
+    """Land a simulated fleet with faults in it: duplicates, late rows, resets, sentinels, a silent host, NaN."""
+    from fleetcube.pipeline import Pipeline
+
+    counts = Pipeline(settings).simulate(hosts=hosts, days=days, requests=requests, seed=seed)
+    for fact, rows in counts.items():
+        click.echo(f"{fact}: {rows:,} rows landed.")
+    click.echo("Next: `fleetcube gate`, then `fleetcube build`.")
+
+
+@click.command()
+@with_settings()
+def land(settings: Settings) -> None:
+    """Land what the receiver's journal holds; rows that landed before are not landed again."""
+    from fleetcube.pipeline import Pipeline
+
+    landed = Pipeline(settings).land()
+    for batch in landed:
+        click.echo(f"{batch.fact}: batch {batch.batch}, {batch.received:,} rows landed.")
+    if not landed:
+        click.echo("Nothing to land.")
+
+
+@click.command()
+@click.argument("facts", nargs=-1)
+@click.option("--retry-blocked", is_flag=True, help="Judge batches that were blocked once more.")
+@with_settings(needs_lake=True)
+def gate(settings: Settings, facts: tuple[str, ...], retry_blocked: bool) -> None:
+    """Judge what has landed: publish to trusted, keep the rest in quarantine; ends with 3 where a batch is blocked."""
+    from fleetcube.pipeline import Pipeline
+    from fleetcube.results import batch_text
+    from lake.errors import GateBlocked
+
+    results = Pipeline(settings).gate(facts, retry_blocked=retry_blocked)
+    for result in results:
+        click.echo(batch_text(result))
+    if not results:
+        click.echo("Nothing to judge.")
+    blocked = [result for result in results if result.verdict == "blocked"]
+    if blocked:
+        raise GateBlocked(
+            "Blocked: " + "; ".join(f"{result.fact} batch {result.batch}" for result in blocked) + ".",
+            todo="See `fleetcube status`, mend the source or the suite, then `fleetcube gate --retry-blocked`.",
+        )
+
+
+@click.command()
+@click.argument("cubes", nargs=-1)
+@click.option("--engine", type=click.Choice(["duckdb"]), default="duckdb", show_default=True, help="What builds.")
+@with_settings(needs_lake=True)
+def build(settings: Settings, cubes: tuple[str, ...], engine: str) -> None:
+    """Build cubes from the rows that were trusted since their last build (all cubes, or those named)."""
+    from fleetcube.pipeline import Pipeline
+    from fleetcube.results import build_text
+
+    for result in Pipeline(settings).build(cubes):
+        click.echo(build_text(result))

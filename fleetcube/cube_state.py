@@ -1,0 +1,117 @@
+"""Cubes as they stand in a lake: for lists, for the picture of a lattice, and for the retention plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cubes.load import load_cubes
+from cubes.model import Cube
+from cubes.segments import table_of
+from lake.delta import open_snapshot
+from lake.duck import connect
+from lake.errors import DefinitionError, did_you_mean
+from lake.retention import CubeLife, PlanRow, load_rules, plan_retention
+from lake.settings import Settings
+from lake.tables import BUILDS
+from lake.times import utc_now
+
+
+@dataclass(frozen=True)
+class CubeState:
+    """One cube in one lake; `build` and `watermark` are 0 where it was never built."""
+
+    name: str
+    fact: str
+    grains: tuple[str, ...]
+    dimensions: tuple[str, ...]
+    cuboids: int
+    cells: int
+    build: int
+    watermark: int
+    digest: str
+
+
+def chosen_cubes(settings: Settings, names: Sequence[str] = ()) -> list[Cube]:
+    """The named cubes in the given order, or all; an unknown name is refused with the nearest one."""
+    known = load_cubes(_own(settings.definitions))
+    for name in names:
+        if name not in known:
+            raise DefinitionError(f"There is no cube '{name}'.", todo=did_you_mean(name, known))
+    return [known[name] for name in names] if names else list(known.values())
+
+
+def cube_states(settings: Settings) -> list[CubeState]:
+    """Every declared cube, built or not."""
+    return [_state(settings, cube) for cube in chosen_cubes(settings)]
+
+
+def describe_cube(settings: Settings, name: str) -> str:
+    """The lattice of a cube as text: each cuboid with its cells at each grain and its dimensions, then the measures."""
+    [cube] = chosen_cubes(settings, (name,))
+    state = _state(settings, cube)
+    cells = _cuboid_cells(settings, cube)
+    lines = [
+        f"cube {cube.name} over {cube.fact}: {cube.description}".rstrip(": "),
+        f"definition {cube.digest}, build {state.build}, up to trusted batch {state.watermark}",
+        "",
+        "cuboid (dimensions kept) and cells at " + ", ".join(cube.grains),
+    ]
+    for cuboid in sorted(cube.cuboids, key=lambda mask: (mask.bit_count(), mask)):
+        kept = ", ".join(cube.kept(cuboid)) or "(none)"
+        counts = "  ".join(f"{cells.get(grain, {}).get(str(cuboid), 0):>9,}" for grain in cube.grains)
+        base = " (base)" if cuboid == cube.base else ""
+        lines.append(f"  {counts}  {kept}{base}")
+    lines += ["", "measures"]
+    for measure in cube.measures:
+        of = measure.column or (f"where {measure.where}" if measure.where else "rows")
+        at = f" at {', '.join(measure.grains)}" if measure.grains else ""
+        lines.append(f"  {measure.name:<20} {measure.function}({of}){at}  {measure.description}".rstrip())
+    keep = ", ".join(f"{grain} for {days} days" for grain, days in cube.keep)
+    return "\n".join([*lines, "", f"kept: {keep or 'for ever'}"])
+
+
+def retention_plan(settings: Settings) -> list[PlanRow]:
+    """What retention would remove now, over every layer."""
+    lives = [CubeLife(cube.name, cube.fact, table_of(cube), dict(cube.keep)) for cube in chosen_cubes(settings)]
+    rules = load_rules(_own(settings.definitions))
+    return plan_retention(settings.lake, connect(settings), rules, lives, utc_now())
+
+
+def _state(settings: Settings, cube: Cube) -> CubeState:
+    snapshot = open_snapshot(settings.lake, table_of(cube))
+    return CubeState(
+        name=cube.name,
+        fact=cube.fact,
+        grains=cube.grains,
+        dimensions=cube.dimensions,
+        cuboids=len(cube.cuboids),
+        cells=snapshot.rows,
+        build=snapshot.txn("build") or 0,
+        watermark=snapshot.txn("watermark") or 0,
+        digest=cube.digest,
+    )
+
+
+def _cuboid_cells(settings: Settings, cube: Cube) -> dict[str, dict[str, int]]:
+    """{grain: {cuboid: cells}} summed over the builds that the ledger of builds knows; partial cells count each."""
+    builds = open_snapshot(settings.lake, BUILDS)
+    if not builds.files:
+        return {}
+    duck = connect(settings)
+    found: dict[str, dict[str, int]] = {}
+    for (text,) in duck.sql(
+        f"SELECT cuboid_rows FROM {duck.scan(builds)} WHERE cube = $cube AND definition = $digest",
+        {"cube": cube.name, "digest": cube.digest},
+    ):
+        for grain, cuboids in json.loads(text).items():
+            of_grain = found.setdefault(grain, {})
+            for cuboid, count in cuboids.items():
+                of_grain[cuboid] = of_grain.get(cuboid, 0) + count
+    return found
+
+
+def _own(folder: Path) -> Path | None:
+    return None if folder == Path("") else folder

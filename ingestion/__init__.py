@@ -1,0 +1,1 @@
+"""The agents, the way to landing, and the import of foreign logs."""
