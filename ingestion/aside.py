@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ingestion.numbers import FORMS, Form, parse_number
@@ -26,13 +27,16 @@ class _Read:
     rounded: bool = False
 
 
-def set_aside(duck: Duck, name: str, column: Column, texts: Iterable[tuple[str, str]]) -> None:
+def set_aside(duck: Duck, name: str, column: Column, texts: Iterable[tuple[str, str]], *, unscaled: bool) -> None:
     """Make the temporary table `name` (text, factor, value, unscaled, problem, reason, rounded) of distinct texts.
 
-    `texts` are (text, factor) with the factor as `n/d`; both together are the key.
+    `texts` are (text, factor) with the factor as `n/d`; both together are the key. `unscaled`, the text's own number
+    before any unit, is read only if asked for.
     """
     form = FORMS.get(column.type)
-    reader: Callable[[str, str], _Read] = _labels if form is None else lambda text, by: _number(text, by, form)
+    reader: Callable[[str, str], _Read] = _labels
+    if form is not None:
+        reader = partial(_number, form=form, unscaled=unscaled)
     columns: tuple[list[Any], ...] = ([], [], [], [], [], [], [])
     for text, factor in texts:
         read = reader(text, factor)
@@ -46,14 +50,17 @@ def set_aside(duck: Duck, name: str, column: Column, texts: Iterable[tuple[str, 
     )
 
 
-def _number(text: str, factor: str, form: Form) -> _Read:
+def _number(text: str, factor: str, *, form: Form, unscaled: bool) -> _Read:
     """Exact text of a number in the column's unit, with just the places that the column keeps."""
-    read = parse_number(text, form, Fraction(factor))
-    own = parse_number(text, FORMS["decimal"])
-    unscaled = None if own.value is None else format(own.value, "f")
+    read = parse_number(text, form, _fraction(factor))
+    own = parse_number(text, FORMS["decimal"]).value if unscaled else None
+    plain = None if own is None else format(own, "f")
     if read.value is None:
-        return _Read(None, unscaled, read.problem, read.reason)
-    return _Read(format(read.value, "f"), unscaled, rounded=read.rounded)
+        return _Read(None, plain, read.problem, read.reason)
+    return _Read(format(read.value, "f"), plain, rounded=read.rounded)
+
+
+_fraction = cache(Fraction)  # a batch has few units and many texts
 
 
 def _labels(text: str, _: str) -> _Read:

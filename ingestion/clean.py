@@ -261,7 +261,8 @@ def _help(batch: _Batch, part: _Part, column: Column) -> bool:
         f"WHERE _t_problem IS NULL AND {factor} IS NOT NULL AND {piece.hard}"
     )
     if texts:
-        set_aside(batch.duck, _table("aside_" + column.name, part), column, texts)
+        wanted = column.name == "value" and bool(part.words)  # sentinels are compared before any conversion
+        set_aside(batch.duck, _table("aside_" + column.name, part), column, texts, unscaled=wanted)
     return bool(texts)
 
 

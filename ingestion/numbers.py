@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -19,6 +19,10 @@ _LONGEST: Final = 400
 # Beyond these powers of ten a number can't fit, or can't reach the last place, whatever the unit.
 _HUGE: Final = 120
 _TINY: Final = -240
+
+
+# Wide enough for the longest text in the largest number that is still read.
+_WIDE: Final = Context(prec=_LONGEST + _HUGE + 80, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,17 @@ def parse_number(text: str, form: Form, factor: Fraction = Fraction(1)) -> Parse
         return Parsed(None, "non_finite", "is not a finite number")
     if len(bare) > _LONGEST or not _FINITE.fullmatch(bare):
         return Parsed(None, "bad_number", "is not a number")
-    with localcontext(prec=_LONGEST, Emax=MAX_EMAX, Emin=MIN_EMIN):
-        number = Decimal(bare)
-        if number and number.adjusted() > _HUGE:
-            return Parsed(None, "bad_number", f"does not fit {form.sql}")
-        if number and number.adjusted() < _TINY:
-            return _not_whole() if form.whole else Parsed(Decimal(0), rounded=True)
-        above, below = number.as_integer_ratio()
-        return _rounded(above * factor.numerator, below * factor.denominator, form)
+    number = Decimal(bare)
+    if number and number.adjusted() > _HUGE:
+        return _too_large(form)
+    if number and number.adjusted() < _TINY:
+        return _not_whole() if form.whole else Parsed(Decimal(0), rounded=True)
+    if factor == 1 and not form.whole:
+        kept = number.quantize(Decimal(f"1E-{form.places}"), ROUND_HALF_EVEN, _WIDE)
+        fits = kept.adjusted() < form.digits - form.places
+        return Parsed(kept, rounded=kept != number) if fits else _too_large(form)
+    above, below = number.as_integer_ratio()
+    return _rounded(above * factor.numerator, below * factor.denominator, form)
 
 
 def plain_sql(text: str, form: Form) -> str:
@@ -123,8 +130,12 @@ def _rounded(above: int, below: int, form: Form) -> Parsed:
     signed = -quotient if above < 0 else quotient
     fits = -(2**63) <= signed < 2**63 if form.whole else quotient < 10**form.digits
     if not fits:
-        return Parsed(None, "bad_number", f"does not fit {form.sql}")
-    return Parsed(Decimal(signed).scaleb(-form.places), rounded=rest != 0)
+        return _too_large(form)
+    return Parsed(Decimal(f"{signed}E-{form.places}"), rounded=rest != 0)  # from text: no context rounds it
+
+
+def _too_large(form: Form) -> Parsed:
+    return Parsed(None, "bad_number", f"does not fit {form.sql}")
 
 
 def _not_whole() -> Parsed:

@@ -85,8 +85,13 @@ def create_table(lake: Path, ref: TableRef) -> None:
         partition_by=list(ref.partitions) or None,
         name=ref.key.replace("/", "_"),
         description=ref.description,
-        # Numbers in `txns` must outlive every spool, so that a repeat is known however late it comes.
-        configuration={"delta.checkpointInterval": "100", "delta.minReaderVersion": "1", "delta.minWriterVersion": "2"},
+        # Bounds of every column go into the log (not of the first 32 only), or files could not be pruned by `batch`.
+        configuration={
+            "delta.checkpointInterval": "100",
+            "delta.dataSkippingNumIndexedCols": "-1",
+            "delta.minReaderVersion": "1",
+            "delta.minWriterVersion": "2",
+        },
     )
 
 

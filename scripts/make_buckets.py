@@ -21,7 +21,7 @@ TARGET = Path(__file__).resolve().parents[1] / "cubes" / "tables" / "scale6.csv"
 
 def power(slot: int, places: int) -> int:
     """floor(10**places * 2**(slot/64)), exact: six integer square roots are a 64th root."""
-    root = 10 ** (64 * places)
+    root: int = 10 ** (64 * places)
     root = root << slot if slot >= 0 else root >> -slot
     for _ in range(6):
         root = math.isqrt(root)

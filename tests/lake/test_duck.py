@@ -18,32 +18,55 @@ from lake.tables import QUARANTINE, trusted
 ENGINE = connect(Settings(memory_mib=256, threads=1))
 
 
-@tries(max_examples=300)
-@given(
-    st.integers(-(10**25), 10**25),
-    st.sampled_from([0, 6, 9, 12]),
-    st.integers(-(10**12), 10**12).filter(bool),
-    st.sampled_from([0, 3]),
-)
-def test_a_ratio_is_the_exact_quotient_rounded_once(num: int, num_places: int, den: int, den_places: int) -> None:
+def ratio(a: Decimal, b: Decimal) -> Decimal:
+    """The exact quotient, rounded once, half to even, at the ninth place."""
     with localcontext() as context:
         context.prec = 120
-        a, b = Decimal(num).scaleb(-num_places), Decimal(den).scaleb(-den_places)
-        want = (a / b).quantize(Decimal("1e-9"), ROUND_HALF_EVEN)
-    [(got,)] = ENGINE.sql(f"SELECT fc_ratio('{a:f}'::DECIMAL(38,{num_places}), '{b:f}'::DECIMAL(38,{den_places}))")
-    assert got == want
+        return (a / b).quantize(Decimal("1e-9"), ROUND_HALF_EVEN)
 
 
-def test_ties_go_to_even_and_nothing_divides_by_zero() -> None:
-    cases = {"0.0000000015": "0.000000002", "0.0000000025": "0.000000002", "-0.0000000015": "-0.000000002"}
-    for text, want in cases.items():
-        assert ENGINE.sql(f"SELECT fc_ratio({text}::DECIMAL(38,12), 1)") == [(Decimal(want),)]
+WHOLE = st.integers(-(10**25), 10**25)
+
+
+@tries(max_examples=200)
+@given(WHOLE, st.sampled_from([0, 6, 9]), st.integers(1, 10**12))
+def test_an_average_is_the_exact_quotient_rounded_once(total: int, places: int, count: int) -> None:
+    a = Decimal(total).scaleb(-places)
+    assert ENGINE.sql(f"SELECT fc_avg('{a:f}'::DECIMAL(38,{places}), {count})") == [(ratio(a, Decimal(count)),)]
+
+
+@tries(max_examples=200)
+@given(WHOLE, st.integers(1, 10**15))
+def test_a_mean_over_time_is_the_exact_quotient_rounded_once(weighted: int, millis: int) -> None:
+    a, b = Decimal(weighted).scaleb(-12), Decimal(millis).scaleb(-3)
+    [(got,)] = ENGINE.sql(f"SELECT fc_time_avg('{a:f}'::DECIMAL(38,12), '{b:f}'::DECIMAL(38,3))")
+    assert got == ratio(a, b)
+
+
+@tries(max_examples=200)
+@given(st.integers(-(10**18), 10**18), st.integers(-(10**18), 10**18).filter(bool))
+def test_a_division_is_the_exact_quotient_rounded_once(num: int, den: int) -> None:
+    a, b = Decimal(num).scaleb(-9), Decimal(den).scaleb(-9)
+    [(got,)] = ENGINE.sql(f"SELECT fc_divide('{a:f}'::DECIMAL(38,9), '{b:f}'::DECIMAL(38,9))")
+    assert got == ratio(a, b)
+
+
+def test_ties_go_to_even() -> None:
+    for text in ("0.0000000015", "0.0000000025", "-0.0000000015", "-0.0000000025", "0.0000000005"):
+        want = ratio(Decimal(text), Decimal(1))
+        assert ENGINE.sql(f"SELECT fc_time_avg({text}::DECIMAL(38,12), 1::DECIMAL(38,3))") == [(want,)]
+
+
+def test_an_average_of_nothing_is_null_and_a_division_by_zero_an_error() -> None:
     assert ENGINE.sql("SELECT fc_avg(1.5::DECIMAL(38,9), 0), fc_avg(NULL::DECIMAL(38,9), 2)") == [(None, None)]
+    with pytest.raises(QueryError) as caught:
+        ENGINE.sql("SELECT fc_divide(1::DECIMAL(38,9), 0::DECIMAL(38,9))")
+    assert caught.value.code == "22012"
 
 
 def test_a_quotient_too_large_is_an_error_and_no_wrap() -> None:
     with pytest.raises(FleetcubeError):
-        ENGINE.sql("SELECT fc_ratio(CAST(repeat('9', 38) AS DECIMAL(38,0)), 0.001)")
+        ENGINE.sql("SELECT fc_avg(CAST(repeat('9', 38) AS DECIMAL(38,0)), 1)")
 
 
 def test_partitions_come_back_typed(settings: Settings, duck: Duck) -> None:

@@ -1,0 +1,230 @@
+"""Builds and refreshes: the new trusted rows of a cube's fact become partial cells, in one Delta commit.
+
+A cube's table is a log of partial cells. A *build* appends the cells of the rows above the cube's watermark, which is
+the greatest batch it holds; days from which rows were withdrawn since are made anew in the same commit. A *refresh*
+makes days anew from the very rows that the cube stands on: trusted as of its `source` version, up to its watermark.
+The commit's transaction numbers `build`, `watermark` and `source` are the only authority on what was done; a killed
+build leaves files that no version names, and the next one overwrites them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from cubes.cells import WorkCells, work_cells
+from cubes.model import Cube
+from cubes.segments import table_of, touched_segments
+from cubes.source import ALL_BELOW, Source, among, stale_days
+from lake import delta, ledger, tables
+from lake.errors import LakeError
+from lake.faults import faultpoint
+from lake.lease import lease
+from lake.times import iso, utc_now
+
+if TYPE_CHECKING:
+    from lake.delta import DataFile, Snapshot
+    from lake.duck import Duck
+    from lake.settings import Settings
+
+Progress = Callable[[str, int, int], None]
+
+_ORDER = "cuboid, bucket"
+_STATS = ("cuboid", "bucket")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What one build or refresh did. `kind` is build, refresh or none (nothing was new, nothing was committed).
+
+    `watermark_from` is 0 for a first build; `cells` counts cells and slot rows, `cuboid_rows` the same by grain and
+    cuboid; `refreshed` are the days made anew.
+    """
+
+    cube: str
+    kind: str
+    build: int
+    watermark_from: int
+    watermark_to: int
+    source: int
+    rows: int = 0
+    cells: int = 0
+    cuboid_rows: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
+    refreshed: tuple[date, ...] = ()
+    seconds: float = 0.0
+
+
+def build(settings: Settings, duck: Duck, cube: Cube, *, progress: Progress | None = None) -> BuildResult:
+    """Bring the cube up to the newest trusted batch; `progress(step, done, of)` is told of chunks of days.
+
+    Errors: LakeError when another process builds this cube or changed its table meanwhile; nothing is visible then.
+    """
+    with lease(settings.lake, table_of(cube).key):
+        cells = delta.open_snapshot(settings.lake, table_of(cube))
+        trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact))
+        watermark = cells.txn("watermark") or 0
+        newest = trusted.txn("gate") or 0
+        # A first build takes batch 0 too, should there be one.
+        above = ALL_BELOW if cells.txn("watermark") is None else watermark
+        if newest <= above or trusted.version < (cells.txn("source") or 0):
+            return BuildResult(
+                cube.name, "none", cells.txn("build") or 0, watermark, watermark, cells.txn("source") or 0
+            )
+        source = Source(cube, trusted, above, newest)
+        stale = stale_days(duck, settings.lake, source, cells)
+        run = _Run(settings, duck, cells, Source(cube, trusted, above, newest, stale), progress)
+        return run.publish("build")
+
+
+def refresh(
+    settings: Settings, duck: Duck, cube: Cube, days: Iterable[date], *, progress: Progress | None = None
+) -> BuildResult:
+    """Make the cells of these UTC days anew from the trusted rows that the cube stands on; other days stay as they are.
+
+    Errors: LakeError when the cube was never built, or when trusted no longer has its source version.
+    """
+    with lease(settings.lake, table_of(cube).key):
+        cells = delta.open_snapshot(settings.lake, table_of(cube))
+        version, watermark = cells.txn("source"), cells.txn("watermark")
+        if version is None or watermark is None:
+            todo = f"Run `fleetcube build {cube.name}`."
+            raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
+        trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact), version)
+        source = Source(cube, trusted, watermark, watermark, frozenset(days))
+        if not source.whole:
+            return BuildResult(cube.name, "none", cells.txn("build") or 0, watermark, watermark, version)
+        return _Run(settings, duck, cells, source, progress).publish("refresh")
+
+
+class _Run:
+    """One build under way: files are written first, then all of them are committed at once."""
+
+    def __init__(
+        self, settings: Settings, duck: Duck, cells: Snapshot, source: Source, progress: Progress | None
+    ) -> None:
+        self.settings, self.duck, self.cube = settings, duck, source.cube
+        self.cells, self.source, self.progress = cells, source, progress
+        self.started = time.monotonic()
+        self.number = (cells.txn("build") or 0) + 1
+        self.rows = 0
+        self.counts: dict[str, dict[str, int]] = {}
+
+    def publish(self, kind: str) -> BuildResult:
+        """Write, commit, record."""
+        adds = self._new_cells()
+        removes = self._outdated()
+        adds += self._kept(removes)
+        faultpoint("builder.cells.after")
+        numbers = {"build": self.number, "watermark": self.source.upto, "source": self.source.snapshot.version}
+        txns = {name: number for name, number in numbers.items() if number > self._stored(name)}
+        faultpoint("builder.commit.before")
+        delta.commit(self.settings.lake, self.cells.ref, self.cells, adds=adds, removes=removes, txns=txns)
+        faultpoint("builder.commit.after")
+        result = BuildResult(
+            cube=self.cube.name,
+            kind=kind,
+            build=self.number,
+            watermark_from=self.cells.txn("watermark") or 0,
+            watermark_to=self.source.upto,
+            source=self.source.snapshot.version,
+            rows=self.rows,
+            cells=sum(count for counts in self.counts.values() for count in counts.values()),
+            cuboid_rows=tuple((grain, tuple(counts.items())) for grain, counts in self.counts.items()),
+            refreshed=tuple(sorted(self.source.whole)),
+            seconds=time.monotonic() - self.started,
+        )
+        _record(self.settings, self.duck, self.cube, result)
+        return result
+
+    def _stored(self, name: str) -> int:
+        stored = self.cells.txn(name)
+        return -1 if stored is None else stored
+
+    def _new_cells(self) -> list[DataFile]:
+        """The files of the new cells: chunk by chunk of days, so that memory doesn't grow with history."""
+        files: list[DataFile] = []
+        chunks = self.source.chunks()
+        for place, days in enumerate(chunks):
+            self._tell("aggregate", place, len(chunks))
+            with work_cells(self.duck, self.cube, self.source.relation(self.duck, days)) as work:
+                faultpoint("builder.scan.after")
+                self._tell("write", place, len(chunks))
+                files += self._write(work, f"build-{self.number:08d}-{place:04d}")
+                self._count(work)
+        self._tell("commit", len(chunks), len(chunks))
+        return files
+
+    def _write(self, work: WorkCells, stem: str) -> list[DataFile]:
+        """One sorted file for each segment that the work tables touch."""
+        files: list[DataFile] = []
+        for grain, segment in work.segments():
+            files += self.duck.write(
+                work.select(grain, segment, self.number),
+                self.settings.lake,
+                self.cells.ref,
+                stem,
+                stats=_STATS,
+                order=_ORDER,
+                partition={"grain": grain, "segment": segment},
+            )
+        return files
+
+    def _outdated(self) -> list[DataFile]:
+        """The files that may hold cells of the days to be made anew."""
+        touched = touched_segments(self.cube.grains, self.source.whole)
+        return [file for file in self.cells.files if _segment(file) in touched]
+
+    def _kept(self, removes: list[DataFile]) -> list[DataFile]:
+        """Files with the other days' cells of the outdated files, by segment, unchanged to the build number."""
+        files: list[DataFile] = []
+        others = f"NOT {among('CAST(bucket AS DATE)', self.source.whole)}"
+        for grain, segment in sorted({_segment(file) for file in removes}):
+            paths = [str(self.cells.root / file.path) for file in removes if _segment(file) == (grain, segment)]
+            files += self.duck.write(
+                f"SELECT * FROM {self.duck.scan(self.cells, paths)} WHERE {others}",
+                self.settings.lake,
+                self.cells.ref,
+                f"build-{self.number:08d}-kept",
+                stats=_STATS,
+                order=_ORDER,
+                partition={"grain": grain, "segment": segment},
+            )
+        return files
+
+    def _count(self, work: WorkCells) -> None:
+        self.rows += work.rows()
+        for grain, counts in work.counts().items():
+            held = self.counts.setdefault(grain, {})
+            for cuboid, count in counts.items():
+                held[cuboid] = held.get(cuboid, 0) + count
+
+    def _tell(self, step: str, done: int, of: int) -> None:
+        if self.progress is not None:
+            self.progress(step, done, of)
+
+
+def _segment(file: DataFile) -> tuple[str, str]:
+    return str(file.partition["grain"]), str(file.partition["segment"])
+
+
+def _record(settings: Settings, duck: Duck, cube: Cube, result: BuildResult) -> None:
+    """A row of `builds` and one of the ledger: for people, after the fact; a kill before them loses only these."""
+    counts = json.dumps({grain: dict(cuboids) for grain, cuboids in result.cuboid_rows}, separators=(",", ":"))
+    digest = hashlib.sha256(
+        f"{cube.digest} {result.watermark_from} {result.watermark_to} {counts}".encode()
+    ).hexdigest()
+    row = f"""SELECT '{cube.name}' AS cube, '{cube.digest}' AS definition, {result.build} AS build,
+        '{result.kind}' AS kind, {result.watermark_from} AS watermark_from, {result.watermark_to} AS watermark_to,
+        {result.source} AS source_version, {result.rows} AS rows_read, {result.cells} AS cells,
+        '{counts}' AS cuboid_rows, '{digest[:16]}' AS digest, {result.seconds:.6f} AS seconds,
+        TIMESTAMPTZ '{iso(utc_now())}' AS built_at"""
+    stem = f"{cube.name}-{cube.digest}-{result.build:08d}"
+    files = duck.write(row, settings.lake, tables.BUILDS, stem)
+    delta.commit(settings.lake, tables.BUILDS, delta.open_snapshot(settings.lake, tables.BUILDS), adds=files, txns={})
+    detail = {"build": result.build, "kind": result.kind, "watermark": result.watermark_to, "cells": result.cells}
+    ledger.record(settings, duck, result.kind, cube.name, rows=result.rows, seconds=result.seconds, detail=detail)

@@ -1,0 +1,156 @@
+"""Finds the blocks of a statement: each SELECT over exactly one fact that groups or aggregates, taken apart.
+
+Whatever stands around a block (joins, windows over its aggregates, order, outer queries) runs on top of its rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from cubes.route.grammar import AGGREGATES
+from cubes.route.lower import fixed_now
+from cubes.route.parts import PartMaker, Unfit, aggregates
+from cubes.route.statement import Block, Term
+from cubes.route.window import is_time, split_window, time_step
+
+if TYPE_CHECKING:
+    from cubes.route.statement import Statement
+    from cubes.route.view import View
+    from lake.facts import Fact
+
+_NO_PLACE = (exp.Select, exp.SetOperation, exp.Subquery, exp.Window, exp.Exists)
+_SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
+
+
+def blocks(statement: Statement, view: View) -> Statement:
+    """The statement with its blocks, each either fit for cubes or with the reason why not; now() becomes a literal."""
+    assert statement.tree is not None, "bind comes first"
+    tree = fixed_now(statement.tree, view.now)
+    found = []
+    for select in tree.find_all(exp.Select):
+        table = _only_fact(select)
+        if table is not None:
+            found.append(_block(select, table, tree, view))
+    return replace(statement, tree=tree, blocks=tuple(found))
+
+
+def _only_fact(select: exp.Select) -> exp.Table | None:
+    from_ = select.args.get("from_")
+    table = from_.this if from_ is not None and not select.args.get("joins") else None
+    return table if isinstance(table, exp.Table) and "fact" in table.meta else None
+
+
+def _block(select: exp.Select, table: exp.Table, tree: exp.Expr, view: View) -> Block:
+    name, alias = table.meta["fact"], table.alias
+    where = select.args.get("where")
+    window, rest = split_window(where.this if where is not None else None, alias, view.duck)
+    bare = Block(select, name, alias, window)
+    try:
+        return _Anatomy(view.fact(name).fact, alias, view).block(bare, rest, tree)
+    except Unfit as unfit:
+        return replace(bare, reason=str(unfit))
+
+
+class _Anatomy:
+    """Takes one block apart, collecting the dimensions and the time step that its keys and conditions need."""
+
+    def __init__(self, fact: Fact, alias: str, view: View) -> None:
+        self.fact, self.alias, self.view = fact, alias, view
+        self.dims = {column.name for column in fact.dimensions}
+        self.step = 0
+
+    def block(self, bare: Block, rest: list[exp.Expr], tree: exp.Expr) -> Block:
+        select = bare.select
+        group = select.args.get("group")
+        items = [item.this for item in select.expressions]
+        found = _unique(node for clause in self._clauses(select) for node in aggregates(clause))
+        if group is not None and group.find(*_SETS):
+            raise Unfit("grouping sets are computed from rows")
+        distinct = select.args.get("distinct")
+        if distinct is not None and distinct.args.get("on") is not None and not (group or found):
+            raise Unfit("DISTINCT ON picks rows")
+        if not found and group is None and distinct is None:
+            raise Unfit("rows are asked for, not aggregates")
+        keys = group.expressions if group is not None else [] if found else items
+        needed = [*rest, *keys]
+        dims = frozenset(name for node in needed for name in self.uses(node))
+        maker = PartMaker(self.fact, self.alias, self.uses)
+        terms = tuple(maker.term(node, f"a{place}") for place, node in enumerate(found))
+        _only_shown(select, terms, tree)
+        named = {f"k{place}": node.copy() for place, node in enumerate(_unique(keys))}
+        where = exp.and_(*[node.copy() for node in rest]) if rest else None
+        return replace(bare, where=where, keys=named, parts=tuple(maker.parts), terms=terms, dims=dims, step=self.step)
+
+    def _clauses(self, select: exp.Select) -> list[exp.Expr]:
+        clauses = [*select.expressions, select.args.get("having"), select.args.get("order")]
+        clauses += [select.args.get("distinct"), *(select.args.get("windows") or ())]
+        return [clause for clause in clauses if clause is not None]
+
+    def uses(self, node: exp.Expr) -> frozenset[str]:
+        """The dimensions of an expression that a cell can evaluate; Unfit for any other expression."""
+        if isinstance(node, exp.Column):
+            return self._column(node)
+        if isinstance(node, _NO_PLACE):
+            raise Unfit("a sub-query or window stands inside the block")
+        if type(node) in AGGREGATES or isinstance(node, exp.Filter):
+            raise Unfit("an aggregate stands inside another expression of the block")
+        if isinstance(node, exp.Is) and is_time(node.this, self.alias):
+            return frozenset()
+        step = time_step(node, self.alias, self.view.duck)
+        if step is not None:
+            if step == 0:
+                raise Unfit(f"no bucket fits {node.sql('postgres')[:60]}")
+            self.step = math.gcd(self.step, step)
+            return frozenset()
+        return frozenset(name for child in node.iter_expressions() for name in self.uses(child))
+
+    def _column(self, node: exp.Column) -> frozenset[str]:
+        if node.meta.get("outer") or node.table != self.alias:
+            raise Unfit("a column of the query around it stands inside the block")
+        if node.name == self.fact.time:
+            raise Unfit("its condition on ts is not one range, or ts itself is grouped by")
+        if node.name not in self.dims:
+            raise Unfit(f"{node.name} is no dimension")
+        return frozenset((node.name,))
+
+
+def _only_shown(select: exp.Select, terms: Iterable[Term], tree: exp.Expr) -> None:
+    """Approximate values may be shown; where anything else depends on one, rows answer exactly."""
+    approximate = [term.node for term in terms if term.quantile is not None]
+    if not approximate:
+        return
+    if not _on_top(select, tree):
+        raise Unfit("a percentile inside a sub-query is computed from rows, since what is around it may depend on it")
+    ordered = select.args["order"].expressions if select.args.get("order") else []
+    by_position = {int(item.this.name) - 1 for item in ordered if isinstance(item.this, exp.Literal)}
+    for place, item in enumerate(select.expressions):
+        holds = any(node in approximate for node in aggregates(item))
+        if holds and (item.this not in approximate or place in by_position or select.args.get("distinct")):
+            raise Unfit("the order, the distinct rows or an expression depends on a percentile, so rows answer exactly")
+    for clause in ("having", "order"):
+        if any(node in approximate for node in aggregates(select.args.get(clause))):
+            raise Unfit(f"{clause.upper()} depends on a percentile, so rows answer exactly")
+
+
+def _on_top(select: exp.Select, tree: exp.Expr) -> bool:
+    """Whether the SELECT's rows are the statement's rows, untouched (UNION ALL and LIMIT only let them through)."""
+    node: Any = select
+    while node is not tree:
+        parent = node.parent
+        if not isinstance(parent, exp.Union) or parent.args.get("distinct") or parent.args.get("order"):
+            return False
+        node = parent
+    return True
+
+
+def _unique(nodes: Iterable[exp.Expr]) -> list[exp.Expr]:
+    found: list[exp.Expr] = []
+    for node in nodes:
+        if node not in found:
+            found.append(node)
+    return found

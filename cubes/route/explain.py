@@ -1,0 +1,52 @@
+"""How a statement is answered, as lines to act on: blocks, candidates with the reason against each, the SQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cubes.route.receipt import path_of
+
+if TYPE_CHECKING:
+    from cubes.route.match import Candidate
+    from cubes.route.statement import Block, Statement
+    from cubes.route.tile import Plan
+
+
+def explain_lines(statement: Statement) -> list[str]:
+    """The plan as text lines; nothing is run for it."""
+    lines = [f"path: {path_of(statement)}"]
+    plans = statement.plans or (None,) * len(statement.blocks)
+    for number, (block, tried, plan) in enumerate(zip(statement.blocks, statement.candidates, plans, strict=True), 1):
+        lines.append(f"block {number} on {block.fact}: {_verdict(block, plan)}")
+        if plan is not None:
+            lines.extend(f"  {line}" for line in _tiles(plan))
+        lines.extend(f"  {_candidate(one)}" for one in tried)
+    joined = len(statement.scanned) - sum(1 for block in statement.blocks if block.reason)
+    if joined > 0:
+        lines.append(f"{joined} more read of trusted rows, below a join")
+    return [*lines, f"sql: {statement.sql}"]
+
+
+def _verdict(block: Block, plan: Plan | None) -> str:
+    if plan is None:
+        return f"trusted rows, since {block.reason}"
+    return f"cube {plan.cube.cube.name}, about {plan.rows:.0f} rows to read"
+
+
+def _tiles(plan: Plan) -> list[str]:
+    lines = []
+    for piece in plan.pieces:
+        start, end = (at or "unbounded" for at in piece.window.shown())
+        kept = " × ".join(plan.cube.cube.kept(piece.cuboid)) or "(total)"
+        lines.append(f"{piece.grain} cells of [{kept}] from {start} to {end}")
+    for edge in plan.edges:
+        start, end = (at or "unbounded" for at in edge.shown())
+        lines.append(f"raw edge from {start} to {end}")
+    if plan.tail is not None:
+        lines.append(f"tail of rows after batch {plan.cube.watermark}")
+    return lines
+
+
+def _candidate(one: Candidate) -> str:
+    verdict = f"no: {one.reason}" if one.reason else "fits"
+    return f"candidate {one.cube} {one.grain} [{one.cuboid}] of {one.rows} cells: {verdict}"

@@ -1,0 +1,135 @@
+"""Which cuboids can answer a block, and what speaks against each of the others.
+
+A cuboid fits when it keeps the dimensions of keys and predicates, its grain divides the block's time step, and the
+cube keeps every state. When unsure it does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cubes.route.parts import predicate_key
+from cubes.route.window import conjuncts
+from lake.times import GRAINS
+
+if TYPE_CHECKING:
+    from cubes.route.statement import Block, Statement
+    from cubes.route.view import CubeState, View
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A cube that can answer a block: by grain, the cheapest fitting cuboid; `kept` as in Plan."""
+
+    cube: CubeState
+    cuboids: Mapping[str, int]
+    kept: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One cuboid of one grain as `explain` shows it; `reason` is empty when it fits."""
+
+    cube: str
+    grain: str
+    cuboid: str
+    rows: int
+    reason: str
+
+
+def match(statement: Statement, view: View) -> Statement:
+    """The statement with the fitting cuboids of every block, and a reason for each block that has none."""
+    if statement.raw:
+        asked = tuple(
+            replace(block, reason=block.reason or "rows were asked for by --raw") for block in statement.blocks
+        )
+        return replace(statement, blocks=asked, fits=((),) * len(asked), candidates=((),) * len(asked))
+    blocks, fits, candidates = [], [], []
+    for block in statement.blocks:
+        found, tried = _fits(block, view) if not block.reason else ([], [])
+        if not found and not block.reason:
+            block = replace(block, reason=_why(block, tried, view))
+        blocks.append(block)
+        fits.append(tuple(found))
+        candidates.append(tuple(tried))
+    return replace(statement, blocks=tuple(blocks), fits=tuple(fits), candidates=tuple(candidates))
+
+
+def _fits(block: Block, view: View) -> tuple[list[Fit], list[Candidate]]:
+    found, tried = [], []
+    for state in view.fact(block.fact).cubes:
+        kept = _kept(block, state)
+        against = _against_cube(block, state, kept)
+        needed = block.dims.union(*(part.dims for part in block.parts if part.name not in kept))
+        best: dict[str, int] = {}
+        for grain in state.cube.grains:
+            reason = against or _against_grain(block, state, grain)
+            fitting = []
+            for cuboid in state.cube.cuboids:
+                missing = sorted(needed - set(state.cube.kept(cuboid)))
+                why = reason or (f"lacks {', '.join(missing)}" if missing else _against_slots(block, state, cuboid))
+                rows = state.rows.get((grain, cuboid), 0)
+                tried.append(Candidate(state.cube.name, grain, cuboid_name(state, cuboid), rows, why))
+                if not why:
+                    fitting.append((rows, cuboid.bit_count(), cuboid))
+            if fitting:
+                best[grain] = min(fitting)[2]
+        if best:
+            found.append(Fit(state, best, kept))
+    return found, tried
+
+
+def cuboid_name(state: CubeState, cuboid: int) -> str:
+    """A cuboid by the dimensions that it keeps."""
+    return " × ".join(state.cube.kept(cuboid)) or "(total)"
+
+
+def _kept(block: Block, state: CubeState) -> dict[str, str]:
+    """Conditional counts of the cube that equal a part, for parts whose dimensions a cuboid may then lack."""
+    counts = {predicate_key(one.predicate): one.name for one in state.cube.states if one.function == "where"}
+    return {part.name: counts[part.where] for part in block.parts if part.where in counts}
+
+
+def _against_cube(block: Block, state: CubeState, kept: Mapping[str, str]) -> str:
+    if state.withdrawn:
+        return "trusted rows were withdrawn since it was built"
+    if state.cube.where:
+        held = {predicate_key(node) for node in conjuncts(block.where)}
+        if predicate_key(state.cube.where) not in held:
+            return f"holds only rows with {state.cube.where}"
+    names = {one.name for one in state.cube.states}
+    missing = sorted({name for part in block.parts if part.name not in kept for name in part.states} - names)
+    if missing:
+        return f"keeps no {', '.join(missing)}"
+    slots = sorted(block.sketches - {sketch.column for sketch in state.cube.sketches})
+    return f"keeps no slots of {', '.join(slots)}" if slots else ""
+
+
+def _against_grain(block: Block, state: CubeState, grain: str) -> str:
+    if block.step and block.step % GRAINS[grain].seconds:
+        return f"{grain} does not divide {block.step} s"
+    for sketch in state.cube.sketches:
+        if sketch.column in block.sketches and grain not in sketch.grains:
+            return f"keeps slots of {sketch.column} at {', '.join(sketch.grains)} only"
+    return ""
+
+
+def _against_slots(block: Block, state: CubeState, cuboid: int) -> str:
+    """Slots are kept in some of the cuboids only."""
+    lacking = sorted(
+        sketch.column
+        for sketch in state.cube.sketches
+        if sketch.column in block.sketches and cuboid not in sketch.cuboids
+    )
+    return f"keeps no slots of {', '.join(lacking)}" if lacking else ""
+
+
+def _why(block: Block, tried: list[Candidate], view: View) -> str:
+    """The reason against the nearest candidate."""
+    unbuilt = view.fact(block.fact).unbuilt
+    if not tried:
+        return f"cube {', '.join(unbuilt)} is not built yet" if unbuilt else f"no cube is declared on {block.fact}"
+    nearest = min(tried, key=lambda one: (one.reason.count(","), len(one.reason), -one.rows))
+    return f"cube {nearest.cube} at {nearest.grain}: {nearest.reason}"

@@ -1,0 +1,47 @@
+"""The same question to trusted rows: every fact and lookup that is left in the tree becomes a scan of pinned files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from cubes.route.lower import lower
+from cubes.route.source import rows_sql
+from cubes.route.span import Window
+from cubes.route.window import split_window
+
+if TYPE_CHECKING:
+    from cubes.route.statement import Statement
+    from cubes.route.view import View
+
+
+def pushdown(statement: Statement, view: View) -> Statement:
+    """The statement with the engine's SQL: rows where no cube answers, files pruned by the time range around them.
+
+    Pruning is safe below any join: a row outside the range that WHERE sets on its ts can't be part of the result.
+    """
+    assert statement.tree is not None, "bind comes first"
+    tree = statement.tree.copy()
+    scanned = []
+    for table in list(tree.find_all(exp.Table)):
+        if "fact" in table.meta:
+            name, window = table.meta["fact"], _window(table, view)
+            scanned.append((name, window))
+            _scan(table, rows_sql(view.fact(name), [window], view))
+        elif "lookup" in table.meta:
+            _scan(table, view.duck.scan(view.lookup(table.meta["lookup"])))
+    return replace(statement, tree=tree, scanned=tuple(scanned), sql=lower(tree).sql("duckdb"))
+
+
+def _window(table: exp.Table, view: View) -> Window:
+    select = table.find_ancestor(exp.Select)
+    where = select.args.get("where") if select is not None else None
+    window, _ = split_window(where.this if where is not None else None, table.alias, view.duck)
+    # Files of no day at all: an empty range still reads nothing.
+    return Window(0, 0) if window.empty else window
+
+
+def _scan(table: exp.Table, sql: str) -> None:
+    table.set("this", exp.Var(this=sql))

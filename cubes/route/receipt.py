@@ -1,0 +1,203 @@
+"""The receipt: what an answer rests on, in plain JSON values.
+
+It is made after the answer, at first use, by a few small queries at the statement's own versions: rows behind each
+block, what quarantine holds of the same days and site, and for samples how much of the expected time was covered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from cubes.buckets import RELATIVE_ERROR
+from cubes.route.coverage import coverage
+from cubes.route.lower import engine_sql
+from cubes.route.match import cuboid_name
+from cubes.route.parts import aggregates
+from cubes.route.source import rows_sql
+from cubes.route.span import Window, moment
+from cubes.route.statement import Block
+from cubes.route.window import conjuncts
+from lake import tables
+from lake.times import iso
+
+if TYPE_CHECKING:
+    from cubes.route.rewrite import Answered
+    from cubes.route.statement import Statement
+    from cubes.route.tile import Plan
+    from cubes.route.view import View
+
+_JOINED = "not a SELECT over this fact alone, so its rows are read"
+
+
+def path_of(statement: Statement) -> str:
+    """cube, cube+raw (with edges or a tail), mixed (some blocks from rows), raw, or constant where no fact is read."""
+    if not statement.answered:
+        return "raw" if statement.scanned else "constant"
+    if statement.scanned:
+        return "mixed"
+    edged = any(one.plan.edges or one.plan.tail for one in statement.answered)
+    return "cube+raw" if edged else "cube"
+
+
+def notices(statement: Statement) -> tuple[str, ...]:
+    """One line for each block that was pushed down, with the reason; none when rows were asked for."""
+    if statement.raw:
+        return ()
+    told = [f"{block.fact}: answered from trusted rows: {block.reason}." for block in _pushed(statement)]
+    return (*dict.fromkeys(told),)
+
+
+def errors_of(statement: Statement) -> list[float]:
+    """Relative error bound of each output column: 0 is exact."""
+    errors = [0.0] * len(statement.outputs)
+    for one in statement.answered:
+        approximate = [term.node for term in one.plan.block.terms if term.quantile is not None]
+        for place, item in enumerate(one.plan.block.select.expressions if approximate else ()):
+            if any(node in approximate for node in aggregates(item)):
+                errors[place] = float(RELATIVE_ERROR)
+    return errors
+
+
+def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, float]) -> dict[str, Any]:
+    """The whole receipt. Rows count what each block's predicate let through; all figures hold at `versions`."""
+    plans = {id(one.plan.block): one for one in statement.answered}
+    blocks = [_block(block, plans.get(id(block)), view) for block in statement.blocks]
+    inside = [block.fact for block in _pushed(statement)]
+    for fact, window in statement.scanned:
+        if fact in inside:
+            inside.remove(fact)
+        else:
+            blocks.append({"fact": fact, "cube": None, "reason": _JOINED, **_of_rows(fact, window, view, "", None)})
+    return {
+        "path": path_of(statement),
+        "reason": "; ".join(dict.fromkeys(block["reason"] for block in blocks if block["reason"])),
+        "blocks": blocks,
+        "versions": {fact: _versions(fact, view) for fact in sorted({block["fact"] for block in blocks})},
+        "rows": sum(block["rows"] for block in blocks),
+        "columns": [
+            {"name": name, "relative_error": error}
+            for (name, _), error in zip(statement.outputs, errors_of(statement), strict=True)
+        ],
+        "policy": "none",
+        "latency_ms": {name: round(value, 3) for name, value in latency_ms.items()},
+    }
+
+
+def _pushed(statement: Statement) -> list[Block]:
+    return [block for block in statement.blocks if block.reason]
+
+
+def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any]:
+    if answered is None:
+        where: exp.Expr | None = block.select.args.get("where")
+        alone = where is not None and where.find(exp.Subquery, exp.Select, exp.Exists) is None and not _outer(where)
+        text = f" AS {_quoted(block.alias)} WHERE {engine_sql(where.this)}" if where is not None and alone else ""
+        return {
+            "fact": block.fact,
+            "cube": None,
+            "reason": block.reason,
+            **_of_rows(block.fact, block.window, view, text, block),
+        }
+    plan = answered.plan
+    rows, covered = view.duck.sql(answered.rows_sql)[0]
+    return {
+        "fact": block.fact,
+        "cube": plan.cube.cube.name,
+        "reason": "",
+        "range": block.window.shown(),
+        "pieces": [_piece(plan, place) for place in range(len(plan.pieces))],
+        "raw_edges": [edge.shown() for edge in plan.edges],
+        "tail": None if plan.tail is None else {"after_batch": plan.cube.watermark, "range": plan.tail.shown()},
+        "rows": rows,
+        **_quality(block.fact, block.window, view, block, covered),
+    }
+
+
+def _piece(plan: Plan, place: int) -> dict[str, Any]:
+    piece = plan.pieces[place]
+    return {"grain": piece.grain, "cuboid": cuboid_name(plan.cube, piece.cuboid), "range": piece.window.shown()}
+
+
+def _outer(where: exp.Expr) -> bool:
+    return any(column.meta.get("outer") for column in where.find_all(exp.Column))
+
+
+def _of_rows(fact: str, window: Window, view: View, where: str, block: Block | None) -> dict[str, Any]:
+    state = view.fact(fact)
+    window = Window(0, 0) if window.empty else window
+    timed = "sum(interval_s)" if fact == "samples" else "NULL"
+    rows, covered = view.duck.sql(f"SELECT count(*), {timed} FROM {rows_sql(state, [window], view)}{where}")[0]
+    quality = _quality(fact, window, view, block, covered)
+    return {"range": window.shown(), "rows": rows, **quality}
+
+
+def _quality(fact: str, window: Window, view: View, block: Block | None, covered: Decimal | None) -> dict[str, Any]:
+    return {
+        "quarantined": _quarantined(fact, window, _sites(block), view),
+        "newest": _newest(fact, window, view),
+        "coverage": coverage(fact, window, block, covered, view),
+    }
+
+
+def _versions(fact: str, view: View) -> dict[str, Any]:
+    state = view.fact(fact)
+    cubes = {
+        held.cube.name: {
+            "version": held.snapshot.version,
+            "build": held.build,
+            "watermark": held.watermark,
+            "source": held.source,
+        }
+        for held in state.cubes
+    }
+    return {"trusted": state.trusted.version, "cubes": cubes}
+
+
+def _sites(block: Block | None) -> frozenset[str] | None:
+    """The sites that the predicate fixes, or None for any."""
+    for node in conjuncts(block.where) if block is not None else []:
+        if isinstance(node, (exp.EQ, exp.In)) and isinstance(node.this, exp.Column) and node.this.name == "site":
+            values = [node.expression] if isinstance(node, exp.EQ) else node.expressions
+            if values and all(isinstance(value, exp.Literal) for value in values):
+                return frozenset(value.name for value in values)
+    return None
+
+
+def _quarantined(fact: str, window: Window, sites: frozenset[str] | None, view: View) -> dict[str, int]:
+    """Quarantined rows by check, of the range's days (and those without one) and of its sites."""
+    batches = view.shelf.latest(tables.BATCHES)
+    if not batches.exists:
+        return {}
+    found: dict[str, int] = {}
+    days = [None if at is None else moment(at).date().isoformat() for at in (window.start, window.end)]
+    for (checks,) in view.duck.sql(f"SELECT checks FROM {view.duck.scan(batches)} WHERE fact = $1", [fact]):
+        for entry in (json.loads(checks) if checks else {}).get("quarantined", []):
+            day, site = entry.get("day"), entry.get("site")
+            dated = day is None or ((days[0] is None or day >= days[0]) and (days[1] is None or day <= days[1]))
+            if dated and (sites is None or site is None or site in sites):
+                found[entry["check"]] = found.get(entry["check"], 0) + entry["rows"]
+    return dict(sorted(found.items()))
+
+
+def _newest(fact: str, window: Window, view: View) -> str | None:
+    """Time of the newest trusted row in the range, whatever its dimensions."""
+    state = view.fact(fact)
+    end = None if window.end is None else moment(window.end - 1).date().isoformat()
+    days = {file.partition["day"] or "" for file in state.trusted.files}
+    inside = [day for day in sorted(days, reverse=True) if end is None or day <= end]
+    if not inside:
+        return None
+    last = [file.path for file in state.trusted.files if file.partition["day"] == inside[0]]
+    paths = state.trusted.paths(lambda file: file.path in last)
+    until = f"WHERE epoch_us(ts) < {window.end}" if window.end is not None else ""
+    newest = view.duck.sql(f"SELECT max(ts) FROM {view.duck.scan(state.trusted, paths)} {until}")[0][0]
+    return None if newest is None else iso(newest)
+
+
+def _quoted(name: str) -> str:
+    return str(exp.to_identifier(name, quoted=True).sql("duckdb"))

@@ -1,0 +1,212 @@
+"""The pinned versions that one statement reads: cubes first, then trusted rows at the version they were built of.
+
+A *shelf* keeps opened snapshots between statements and opens a table again only when its log has a newer version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from cubes.model import Cube
+from cubes.segments import table_of
+from lake import delta, tables
+from lake.errors import LakeError, QueryError, did_you_mean
+from lake.facts import Fact, load_facts
+from lake.lookups import load_lookups
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lake.delta import DataFile, Snapshot
+    from lake.duck import Duck
+    from lake.tables import TableRef
+
+
+@dataclass(frozen=True)
+class CubeState:
+    """A built cube at one version: the highest trusted batch inside, and the trusted version that it was built of.
+
+    `rows` are partial cells by (grain, cuboid); `lagging` says that a tail of newer trusted rows must be merged in.
+    """
+
+    cube: Cube
+    snapshot: Snapshot
+    build: int
+    watermark: int
+    source: int
+    rows: Mapping[tuple[str, int], int]
+    lagging: bool = False
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True)
+class FactState:
+    """A fact's trusted rows at the statement's version, and the cubes over it."""
+
+    fact: Fact
+    trusted: Snapshot
+    cubes: tuple[CubeState, ...]
+    unbuilt: tuple[str, ...]
+
+    @property
+    def span_s(self) -> float:
+        """Seconds between the first and last day that hold rows; at least a day. For estimates only."""
+        days = sorted(file.partition["day"] or "" for file in self.trusted.files)
+        if not days:
+            return 86400.0
+        return (datetime.fromisoformat(days[-1]) - datetime.fromisoformat(days[0])).total_seconds() + 86400.0
+
+
+@dataclass
+class Shelf:
+    """Opened tables of one lake, with what was counted of each version."""
+
+    lake: Path
+    duck: Duck
+    cubes: Sequence[Cube]
+    newest: dict[str, Snapshot] = field(default_factory=dict)
+    pinned: dict[tuple[str, int], Snapshot] = field(default_factory=dict)
+    refs: dict[str, TableRef] = field(default_factory=dict)
+    counted: dict[tuple[str, int], Mapping[tuple[str, int], int]] = field(default_factory=dict)
+
+    def table_of(self, cube: Cube) -> TableRef:
+        """The table of a cube."""
+        if cube.digest not in self.refs:
+            self.refs[cube.digest] = table_of(cube)
+        return self.refs[cube.digest]
+
+    def latest(self, ref: TableRef) -> Snapshot:
+        """The newest version of a table."""
+        held = self.newest.get(ref.key)
+        if held is None or delta.newest_version(self.lake, ref, held.version) > held.version:
+            held = delta.open_snapshot(self.lake, ref)
+            self.newest[ref.key] = held
+        return held
+
+    def at(self, ref: TableRef, version: int) -> Snapshot:
+        """A table at one version; only the last few are kept."""
+        held = self.newest.get(ref.key)
+        if held is not None and held.version == version:
+            return held
+        found = self.pinned.get((ref.key, version))
+        if found is None:
+            while len(self.pinned) >= 16:
+                self.pinned.pop(next(iter(self.pinned)))
+            found = self.pinned[(ref.key, version)] = delta.open_snapshot(self.lake, ref, version)
+        return found
+
+    def cells(self, snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
+        """Partial cells of a cube's version by (grain, cuboid): what candidates are weighed by."""
+        key = (snapshot.ref.key, snapshot.version)
+        if key not in self.counted:
+            scan = self.duck.scan(snapshot)
+            counts = self.duck.sql(f"SELECT grain, cuboid, count(*) FROM {scan} WHERE sketch IS NULL GROUP BY ALL")
+            self.counted = {held: rows for held, rows in self.counted.items() if held[0] != key[0]}
+            self.counted[key] = {(grain, cuboid): rows for grain, cuboid, rows in counts}
+        return self.counted[key]
+
+
+@dataclass
+class View:
+    """What one statement sees. Facts are pinned when first named, each at its own version."""
+
+    shelf: Shelf
+    now: datetime
+    fresh: bool = False
+    pins: dict[str, FactState] = field(default_factory=dict)
+    lookups: dict[str, Snapshot] = field(default_factory=dict)
+
+    @property
+    def duck(self) -> Duck:
+        """The engine that the statement runs on."""
+        return self.shelf.duck
+
+    def fact(self, name: str) -> FactState:
+        """A fact at the statement's version: that of the cube built last, or the newest when there is none."""
+        if name not in self.pins:
+            self.pins[name] = self._pin(name)
+        return self.pins[name]
+
+    def lookup(self, name: str) -> Snapshot:
+        """A lookup at its newest version."""
+        if name not in self.lookups:
+            found = self.shelf.latest(tables.lookup(name))
+            if not found.exists:
+                raise LakeError(f"the lookup {name} has not been loaded.", todo="Run `fleetcube land` once.")
+            self.lookups[name] = found
+        return self.lookups[name]
+
+    def repin(self, other: View) -> View:
+        """This view with the tables that another one has pinned, at their versions of now."""
+        for name in other.pins:
+            self.fact(name)
+        for name in other.lookups:
+            self.lookup(name)
+        return self
+
+    def vector(self) -> dict[str, int]:
+        """The versions pinned so far, by table."""
+        found = {f"lookups/{name}": snapshot.version for name, snapshot in self.lookups.items()}
+        for name, state in sorted(self.pins.items()):
+            found[f"trusted/{name}"] = state.trusted.version
+            found.update({held.snapshot.ref.key: held.snapshot.version for held in state.cubes})
+        return found
+
+    def _pin(self, name: str) -> FactState:
+        fact = load_facts()[name]
+        ref = tables.trusted(name)
+        mine = [cube for cube in self.shelf.cubes if cube.fact == name]
+        found = [(cube, self.shelf.latest(self.shelf.table_of(cube))) for cube in mine]
+        built = [(cube, snapshot) for cube, snapshot in found if snapshot.txn("build") is not None]
+        version = max((snapshot.txn("source") or 0 for _, snapshot in built), default=None)
+        # The newest trusted version is opened after the cubes, so it can't be older than what they were built of.
+        newest = self.shelf.latest(ref)
+        trusted = newest if self.fresh or version is None else self.shelf.at(ref, version)
+        states = tuple(self._cube(cube, snapshot, trusted) for cube, snapshot in built)
+        unbuilt = tuple(cube.name for cube, snapshot in found if snapshot.txn("build") is None)
+        return FactState(fact, trusted, states, unbuilt)
+
+    def _cube(self, cube: Cube, snapshot: Snapshot, trusted: Snapshot) -> CubeState:
+        build, watermark, source = (snapshot.txn(name) or 0 for name in ("build", "watermark", "source"))
+        lagging = source != trusted.version
+        withdrawn = lagging and not _only_grew(self.shelf.at(trusted.ref, source), trusted)
+        rows = self.shelf.cells(snapshot)
+        return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn)
+
+
+def _only_grew(old: Snapshot, new: Snapshot) -> bool:
+    """Whether no file went away between two versions; otherwise cells may hold rows that are no longer trusted."""
+    present = {file.path for file in new.files}
+    return all(file.path in present for file in old.files)
+
+
+def columns_of(table: str) -> dict[str, tuple[str, bool]]:
+    """Columns of a fact or lookup: name to (type, whether `*` shows it); QueryError for another table's name."""
+    facts, lookups = load_facts(), load_lookups()
+    if table in lookups:
+        return {column.name: (column.type, True) for column in lookups[table].columns}
+    if table not in facts:
+        near = did_you_mean(table, (*facts, *lookups))
+        raise QueryError(f"there is no table '{table}'.", todo=near, code="42P01")
+    shown = {column.name: (column.type, True) for column in facts[table].columns}
+    return {**shown, **_LAKE_COLUMNS}
+
+
+_LAKE_COLUMNS = {
+    "agent": ("string", False),
+    "boot": ("string", False),
+    "seq": ("integer", False),
+    "idx": ("integer", False),
+    "row_key": ("string", False),
+    "batch": ("integer", False),
+    "day": ("date", False),
+}
+
+
+def in_days(first: str | None, last: str | None, file: DataFile) -> bool:
+    """Whether a file of a table partitioned by day may hold days first..last (inclusive, ISO texts, None unbounded)."""
+    day = file.partition.get("day")
+    return day is None or ((first is None or day >= first) and (last is None or day <= last))

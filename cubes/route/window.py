@@ -1,0 +1,203 @@
+"""Event time in predicates: comparisons that come down to one range, and expressions that are constant in a bucket."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlglot import exp
+
+from cubes.route.lower import engine_sql
+from cubes.route.span import Window
+from lake.times import EPOCH
+
+if TYPE_CHECKING:
+    from lake.duck import Duck
+
+TIME: Final = "ts"
+
+# Seconds whose multiples bound the unit; every longer unit of the calendar begins at a UTC midnight.
+_UNITS: Final = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600}
+_LONG: Final = frozenset(
+    "DAY WEEK MONTH QUARTER YEAR DOW ISODOW DOY DAYOFWEEK DAYOFWEEKISO DAYOFYEAR WEEKOFYEAR ISOYEAR DECADE".split()
+)
+_MIRROR: Final = {exp.GT: exp.LT, exp.GTE: exp.LTE, exp.LT: exp.GT, exp.LTE: exp.GTE, exp.EQ: exp.EQ}
+_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{3}|\.\d{6})?)?(Z|[+-]\d\d(:\d\d)?)?)?")
+_HAS_ROWS: Final = (exp.Column, exp.Select, exp.Subquery, exp.SetOperation, exp.AggFunc, exp.Window)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """One comparison of the time column with a constant."""
+
+    relation: type[exp.Expr]
+    value: exp.Expr
+
+
+def conjuncts(predicate: exp.Expr | None) -> list[exp.Expr]:
+    """The parts of an AND, without brackets around them."""
+    if predicate is None:
+        return []
+    node = predicate
+    while isinstance(node, exp.Paren):
+        node = node.this
+    if isinstance(node, exp.And):
+        return [*conjuncts(node.this), *conjuncts(node.expression)]
+    return [node]
+
+
+def split_window(predicate: exp.Expr | None, alias: str, duck: Duck) -> tuple[Window, list[exp.Expr]]:
+    """The time range that a predicate's AND parts set on `alias`.ts, and the parts that are no such comparison.
+
+    Constants are folded by the engine, so text, casts, intervals and to_timestamp mean here what they mean there.
+    """
+    bounds: list[_Bound] = []
+    rest: list[exp.Expr] = []
+    for node in conjuncts(predicate):
+        found = _bounds(node, alias)
+        if found:
+            bounds.extend(found)
+        else:
+            rest.append(node)
+    window = Window()
+    for bound, us in zip(bounds, _fold([bound.value for bound in bounds], duck), strict=True):
+        window = window.meet(_range(bound.relation, us))
+    return window, rest
+
+
+def is_time(node: exp.Expr | None, alias: str) -> bool:
+    """Whether a node is the time column itself, perhaps AT TIME ZONE 'UTC' or in brackets."""
+    while isinstance(node, exp.Paren) or (isinstance(node, exp.AtTimeZone) and node.args["zone"].name.upper() == "UTC"):
+        node = node.this
+    return isinstance(node, exp.Column) and node.name == TIME and node.table == alias
+
+
+def time_step(node: exp.Expr, alias: str, duck: Duck) -> int | None:
+    """Seconds d such that the expression is constant within every bucket whose length divides d.
+
+    None: it is no function of the bare time column (then its operands are to be looked at); 0: no bucket fits.
+    """
+    match node:
+        case exp.TimestampTrunc() | exp.DateTrunc() if is_time(node.this, alias):
+            return _unit(node.args["unit"])
+        case exp.Extract() if is_time(node.expression, alias):
+            return _unit(node.this)
+        case exp.Cast() if is_time(node.this, alias):
+            return 86400 if node.to.this == exp.DataType.Type.DATE else 0
+        case exp.DateBin() if is_time(node.expression, alias):
+            return _binned(node.this, node.args.get("unit"), duck)
+        case exp.Anonymous() if node.name == "time_bucket" and is_time(node.expressions[1], alias):
+            origin = node.expressions[2] if len(node.expressions) > 2 else None
+            return _binned(node.expressions[0], origin, duck)
+        case exp.Floor():
+            return _part_of_unit(node.this, alias)
+    return None
+
+
+def _unit(node: exp.Expr) -> int:
+    name = node.name.upper()
+    return 86400 if name in _LONG else _UNITS.get(name, 0)
+
+
+def _part_of_unit(node: exp.Expr, alias: str) -> int | None:
+    """FLOOR(EXTRACT(MINUTE FROM ts) / 5), as tools write five-minute buckets: 300 seconds."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    if (
+        not isinstance(node, exp.Div)
+        or not isinstance(node.this, exp.Extract)
+        or not isinstance(node.expression, exp.Literal)
+    ):
+        return None
+    extract, divisor = node.this, node.expression.name
+    unit = _UNITS.get(extract.name.upper(), 0)
+    if not is_time(extract.expression, alias) or unit not in (1, 60) or not divisor.isdigit():
+        return None
+    return unit * int(divisor) if int(divisor) and 60 % int(divisor) == 0 else 0
+
+
+def _binned(width: exp.Expr, origin: exp.Expr | None, duck: Duck) -> int:
+    """The step of buckets of one width: it must divide both the width and the origin's distance from 1970."""
+    if width.find(*_HAS_ROWS) or (origin is not None and origin.find(*_HAS_ROWS)):
+        return 0
+    length = engine_sql(exp.cast(width.copy(), "INTERVAL"))
+    start = engine_sql(exp.cast(origin.copy(), "TIMESTAMPTZ")) if origin is not None else "TIMESTAMPTZ '2000-01-03'"
+    months = "datepart('month', x) + 12 * datepart('year', x)"
+    text = f"SELECT {months}, epoch_us(x), epoch_us({start}) FROM (SELECT {length} AS x)"
+    by_month, width_us, start_us = duck.sql(text)[0]
+    if by_month:
+        return 86400 if start_us % 86_400_000_000 == 0 else 0
+    for seconds in (86400, 3600, 300):
+        if (
+            width_us
+            and start_us is not None
+            and width_us % (seconds * 10**6) == 0
+            and start_us % (seconds * 10**6) == 0
+        ):
+            return seconds
+    return 0
+
+
+def _bounds(node: exp.Expr, alias: str) -> list[_Bound]:
+    if isinstance(node, exp.Between) and is_time(node.this, alias) and not node.args.get("symmetric"):
+        sides = [_Bound(exp.GTE, node.args["low"]), _Bound(exp.LTE, node.args["high"])]
+        return sides if all(_constant(side.value) for side in sides) else []
+    relation = type(node)
+    if relation not in _MIRROR:
+        return []
+    if is_time(node.this, alias) and _constant(node.expression):
+        return [_Bound(relation, node.expression)]
+    if is_time(node.expression, alias) and _constant(node.this):
+        return [_Bound(_MIRROR[relation], node.this)]
+    return []
+
+
+def _constant(node: exp.Expr) -> bool:
+    return node.find(*_HAS_ROWS) is None
+
+
+def _fold(values: Sequence[exp.Expr], duck: Duck) -> list[int | float | None]:
+    """Instants in microseconds; infinities as floats; None for NULL."""
+    plain = [_plain_instant(value) for value in values]
+    if None not in plain:
+        return list(plain)
+    texts = [engine_sql(exp.cast(value.copy(), "TIMESTAMPTZ")) for value in values]
+    columns = ", ".join(
+        f"CASE x{i} WHEN 'infinity' THEN 'inf' WHEN '-infinity' THEN '-inf' ELSE CAST(epoch_us(x{i}) AS VARCHAR) END"
+        for i in range(len(texts))
+    )
+    inner = ", ".join(f"{text} AS x{i}" for i, text in enumerate(texts))
+    row = duck.sql(f"SELECT {columns} FROM (SELECT {inner})")[0]
+    return [None if us is None else float(us) if us.endswith("inf") else int(us) for us in row]
+
+
+def _plain_instant(value: exp.Expr) -> int | None:
+    """An instant written as plain ISO text, which needs no engine; None for anything else."""
+    if isinstance(value, exp.Cast) and value.to.this == exp.DataType.Type.TIMESTAMPTZ:
+        value = value.this
+    if not isinstance(value, exp.Literal) or not value.is_string or not _ISO.fullmatch(value.name):
+        return None
+    try:
+        at = datetime.fromisoformat(value.name)
+    except ValueError:
+        return None
+    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
+
+
+def _range(relation: type[exp.Expr], us: int | float | None) -> Window:
+    """The times that stand in a relation to an instant: microseconds are whole, so > is >= of the next one."""
+    if us is None:
+        return Window(0, 0)
+    if isinstance(us, float):
+        inside = relation in (exp.GT, exp.GTE) if us < 0 else relation in (exp.LT, exp.LTE)
+        return Window() if inside else Window(0, 0)
+    if relation is exp.GTE:
+        return Window(us, None)
+    if relation is exp.GT:
+        return Window(us + 1, None)
+    if relation is exp.LT:
+        return Window(None, us)
+    return Window(us, us + 1) if relation is exp.EQ else Window(None, us + 1)

@@ -1,0 +1,187 @@
+"""A session: SQL on facts in, rows with a receipt out, at one pinned vector of versions a statement."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from cubes import buckets
+from cubes.load import load_cubes
+from cubes.model import Cube
+from cubes.route import route
+from cubes.route.explain import explain_lines
+from cubes.route.receipt import errors_of, make_receipt, notices, path_of
+from cubes.route.statement import Statement
+from cubes.route.view import Shelf, View
+from lake.duck import connect, text_literal
+from lake.errors import LakeError
+from lake.settings import Settings
+from lake.times import utc_now
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PLANS_KEPT: Final = 256
+
+# The engine never sees a user's text, and could do nothing with one that it may not do for us.
+_LOCKS: Final = (
+    "SET python_enable_replacements = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_community_extensions = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+_TYPES: Final = {
+    "int64": "BIGINT",
+    "int32": "INTEGER",
+    "int16": "SMALLINT",
+    "int8": "TINYINT",
+    "string": "VARCHAR",
+    "bool": "BOOLEAN",
+    "double": "DOUBLE",
+    "float": "FLOAT",
+    "date32[day]": "DATE",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+    "timestamp[us]": "TIMESTAMP",
+    "month_day_nano_interval": "INTERVAL",
+}
+
+
+@dataclass(frozen=True)
+class OutputColumn:
+    """A column of an answer: its name as PostgreSQL would give it, and its engine type, such as DECIMAL(38,9).
+
+    `relative_error` bounds how far a value may lie from that of the rows; 0 is exact.
+    """
+
+    name: str
+    type: str
+    relative_error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows of a statement; `table` has the columns in order, their names may repeat.
+
+    `path` is cube, cube+raw, mixed, raw or constant; `notices` say which blocks were pushed down, and why.
+    """
+
+    columns: tuple[OutputColumn, ...]
+    table: pa.Table
+    path: str
+    notices: tuple[str, ...]
+    _make_receipt: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
+
+    @cached_property
+    def receipt(self) -> dict[str, Any]:
+        """What the answer rests on, as plain JSON values; made at first use, by small queries at the same versions."""
+        return self._make_receipt()
+
+
+class Session:
+    """One reader of a lake. One thread at a time; `interrupt` may come from any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cubes: Iterable[Cube] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Open the lake of the settings with every declared cube (or just `cubes`); LakeError where there is none."""
+        if not settings.lake.is_dir():
+            raise LakeError(
+                "there is no lake here.", where=str(settings.lake), todo="Run `fleetcube up`, or name one by --lake."
+            )
+        own = settings.definitions if settings.definitions != Path("") else None
+        known = tuple(load_cubes(own).values() if cubes is None else cubes)
+        self._clock = clock
+        self._duck = connect(settings)
+        buckets.install(self._duck)
+        # Only files of the lake, from here on: its folder by name, nothing else of disk or network.
+        inside = text_literal(str(settings.lake.resolve()))
+        for text in (f"SET allowed_directories = [{inside}]", *_LOCKS):
+            self._duck.execute(text)
+        self._shelf = Shelf(settings.lake.resolve(), self._duck, known)
+        self._plans: OrderedDict[tuple[str, bool, bool], tuple[Statement, View]] = OrderedDict()
+
+    def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False) -> Answer:
+        """Answer one statement.
+
+        `raw` answers from trusted rows at the same versions, `fresh` also from rows newer than the cubes, `explain`
+        gives the plan as lines instead of rows. Errors: QueryError with what to do.
+        """
+        started = perf_counter()
+        statement, view = self._planned(sql, raw, fresh)
+        planned = perf_counter()
+        if explain:
+            table = self._duck.table("SELECT unnest($1) AS plan", [explain_lines(statement)])
+            errors = [0.0]
+        else:
+            table = self._duck.table(statement.sql)
+            table = table.rename_columns([name for name, _ in statement.outputs])
+            errors = errors_of(statement)
+        latency_ms = {"plan": (planned - started) * 1e3, "execute": (perf_counter() - planned) * 1e3}
+        return Answer(
+            tuple(
+                OutputColumn(column.name, _sql_type(str(column.type)), error)
+                for column, error in zip(table.schema, errors, strict=True)
+            ),
+            table,
+            path_of(statement),
+            notices(statement),
+            lambda: make_receipt(statement, view, latency_ms),
+        )
+
+    def view(self, *, fresh: bool = False) -> View:
+        """The versions that a statement would see now; nothing is pinned until a fact is named."""
+        return View(self._shelf, self._clock(), fresh)
+
+    def interrupt(self) -> None:
+        """Stop the running statement; nothing happens when idle."""
+        self._duck.interrupt()
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._duck.connection.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _planned(self, sql: str, raw: bool, fresh: bool) -> tuple[Statement, View]:
+        """The plan, from the cache when every version is still the newest."""
+        view = self.view(fresh=fresh)
+        key = (sql, raw, fresh)
+        held = self._plans.get(key)
+        if held is not None and held[1].vector() == view.repin(held[1]).vector():
+            self._plans.move_to_end(key)
+            return held[0], view
+        view = View(self._shelf, view.now, fresh)
+        statement = route(sql, view, raw=raw)
+        if not statement.volatile:
+            self._plans[key] = (statement, view)
+            while len(self._plans) > _PLANS_KEPT:
+                self._plans.popitem(last=False)
+        return statement, view
+
+
+def _sql_type(arrow: str) -> str:
+    """The engine's name of an Arrow type."""
+    if match := re.fullmatch(r"decimal128\((\d+), (\d+)\)", arrow):
+        return f"DECIMAL({match[1]},{match[2]})"
+    if match := re.fullmatch(r"list<[^:]*: (.*?)(?: not null)?>", arrow):
+        return f"{_sql_type(match[1])}[]"
+    return _TYPES.get(arrow, arrow.upper())

@@ -1,0 +1,125 @@
+"""What a build reads: a fact's trusted rows at one version, between two batches, day by day.
+
+Batches only grow, so the rows that a cube doesn't hold yet are those above its watermark, and files whose batches all
+lie below it are never opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cubes.model import Cube
+from lake import delta, tables
+from lake.errors import LakeError
+
+if TYPE_CHECKING:
+    from lake.delta import DataFile, Snapshot
+    from lake.duck import Duck
+
+ALL_BELOW: Final = -1  # a watermark below every batch
+# Rows of one chunk, about: bounds a build's memory and spill, whatever the history.
+_CHUNK_ROWS: Final = 8_000_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Trusted rows of `snapshot` with `above` < batch <= `upto`, and of the days `whole` all with batch <= `upto`."""
+
+    cube: Cube
+    snapshot: Snapshot
+    above: int
+    upto: int
+    whole: frozenset[date] = frozenset()
+
+    def days(self) -> dict[date, int]:
+        """The days that may hold such rows, ascending, each with a number that its rows don't exceed."""
+        found: dict[date, int] = {}
+        for file in filter(self._may_hold, self.snapshot.files):
+            found[_day(file)] = found.get(_day(file), 0) + file.rows
+        return dict(sorted(found.items()))
+
+    def chunks(self) -> list[list[date]]:
+        """The days in order, in runs of a bounded number of rows, but of at least one day each."""
+        found: list[list[date]] = []
+        held = 0
+        for day, count in self.days().items():
+            if not found or held + count > _CHUNK_ROWS:
+                found.append([])
+                held = 0
+            found[-1].append(day)
+            held += count
+        return found
+
+    def relation(self, duck: Duck, days: Iterable[date]) -> str:
+        """SQL relation of the rows of these days, with the columns of the fact's trusted table."""
+        wanted = set(days)
+        paths = self.snapshot.paths(lambda file: _day(file) in wanted and self._may_hold(file))
+        new = f"batch > {self.above}"
+        filters = [
+            f"batch <= {self.upto}",
+            f"({new} OR {among('day', self.whole)})" if self.whole else new,
+            among("day", wanted),
+            f"({self.cube.where})" if self.cube.where else "true",
+        ]
+        return f"(SELECT * FROM {duck.scan(self.snapshot, paths)} WHERE {' AND '.join(filters)})"
+
+    def _may_hold(self, file: DataFile) -> bool:
+        return _day(file) in self.whole or file.may_hold("batch", at_least=self.above + 1, at_most=self.upto)
+
+
+def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> frozenset[date]:
+    """Days of which the cube's table `cells` holds rows that `source` no longer has: withdrawn since the last build.
+
+    Rows leave trusted only with the files that held them, and only in a batch that says so (or one that could not say
+    anything yet, because the gate was killed). Rewriting files without losing a row makes no day stale.
+    """
+    if cells.txn("source") is None or not _may_be_withdrawn(duck, lake, source):
+        return frozenset()
+    days = _vanished(lake, source, cells)
+    if not days:
+        return frozenset()
+    before = Source(source.cube, source.snapshot, ALL_BELOW, source.above)
+    there = dict(duck.sql(f"SELECT day, count(*) FROM {before.relation(duck, days)} GROUP BY day"))
+    # The coarsest grain is kept longest, and no bucket is longer than a day.
+    paths = cells.paths(lambda file: file.partition["grain"] == source.cube.grains[-1])
+    held = dict(
+        duck.sql(
+            f"""SELECT CAST(bucket AS DATE) AS day, sum(rows) FROM {duck.scan(cells, paths)}
+            WHERE cuboid = {source.cube.base} AND sketch IS NULL AND {among("day", days)} GROUP BY ALL"""
+        )
+    )
+    return frozenset(day for day in days if there.get(day, 0) != held.get(day, 0))
+
+
+def among(expression: str, days: Iterable[date]) -> str:
+    """Predicate: a DATE expression is one of these days."""
+    listed = ", ".join(f"DATE '{day}'" for day in sorted(days))
+    return f"{expression} IN ({listed})" if listed else "false"
+
+
+def _may_be_withdrawn(duck: Duck, lake: Path, source: Source) -> bool:
+    batches = duck.scan(delta.open_snapshot(lake, tables.BATCHES))
+    told, withdrawn = duck.sql(
+        f"""SELECT count(*), coalesce(sum(withdrawn), 0) FROM {batches}
+        WHERE fact = '{source.cube.fact}' AND batch > {source.above} AND batch <= {source.upto}"""
+    )[0]
+    return bool(withdrawn) or told < source.upto - source.above
+
+
+def _vanished(lake: Path, source: Source, cells: Snapshot) -> set[date]:
+    """Days with files that were there at the cube's source version and are gone now."""
+    try:
+        old = delta.open_snapshot(lake, source.snapshot.ref, cells.txn("source"))
+    except LakeError:
+        # The log no longer reaches back so far: any day may have lost a file, and comparing its rows will tell.
+        return {_day(file) for file in source.snapshot.files}
+    now = {file.path for file in source.snapshot.files}
+    return {_day(file) for file in old.files if file.path not in now}
+
+
+def _day(file: DataFile) -> date:
+    return date.fromisoformat(str(file.partition["day"]))

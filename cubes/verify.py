@@ -1,0 +1,271 @@
+"""Verify a cube: recompute every cell from trusted rows, straight for each cuboid and grain, and compare all of them.
+
+Nothing of the build's way is reused but the states' own definitions: no keys, no derivation of one cuboid or grain
+from another, and slots are found by searching the table of bounds instead of taking logarithms. Both sides are read at
+the versions that the cube stands on, so a cube may be verified while new rows arrive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from cubes import buckets
+from cubes.measures import merge_sql, partial_sql, quoted
+from cubes.model import Cube, Sketch
+from cubes.segments import segment_sql, table_of
+from cubes.source import ALL_BELOW, Source
+from lake import delta, tables
+from lake.errors import LakeError
+from lake.times import GRAINS
+
+if TYPE_CHECKING:
+    from lake.duck import Duck
+    from lake.settings import Settings
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was compared and what differs.
+
+    `cells` and `slots` count what was recomputed; `differences` counts cells and slots that are missing, too many or
+    of another value, and `shown` says the first of them in words. `digests` are those of the stored, merged contents
+    by (grain, segment): equal contents give equal digests, however many builds wrote them.
+    """
+
+    cube: str
+    definition: str
+    source: int
+    watermark: int
+    cells: int
+    slots: int
+    differences: int
+    shown: tuple[str, ...]
+    digests: tuple[tuple[str, str, str], ...]
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether every cell and slot is as its rows say."""
+        return self.differences == 0
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Two relations with the same columns, of which `keys` name a cell or slot; equal if the cube is right."""
+
+    title: str
+    expected: str
+    stored: str
+    keys: tuple[str, ...]
+    is_slots: bool
+
+
+def verify(
+    settings: Settings, duck: Duck, cube: Cube, *, since: date | None = None, until: date | None = None
+) -> VerifyReport:
+    """Compare the cube's cells of the UTC days from `since` to before `until` (all without them) with trusted rows.
+
+    Errors: LakeError when the cube was never built, or its source version of trusted is gone.
+    """
+    started = time.monotonic()
+    buckets.install(duck)
+    cells = delta.open_snapshot(settings.lake, table_of(cube))
+    version, watermark = cells.txn("source"), cells.txn("watermark")
+    if version is None or watermark is None:
+        todo = f"Run `fleetcube build {cube.name}`."
+        raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
+    trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact), version)
+    source = Source(cube, trusted, ALL_BELOW, watermark)
+    days = [day for day in source.days() if (since is None or day >= since) and (until is None or day < until)]
+    rows = source.relation(duck, days)
+    stored = f"(SELECT * FROM {duck.scan(cells)} WHERE {_within(since, until)})"
+    compared = {False: 0, True: 0}
+    differences, shown = _strays(duck, cube, stored)
+    for sketch in cube.sketches:
+        _find_slots(duck, sketch, rows)
+    for comparison in _comparisons(cube, rows, stored):
+        count, wrong, texts = _compare(duck, comparison)
+        compared[comparison.is_slots] += count
+        differences += wrong
+        shown += texts
+    for sketch in cube.sketches:
+        duck.execute(f"DROP TABLE fc_found_{sketch.column}")
+    return VerifyReport(
+        cube=cube.name,
+        definition=cube.digest,
+        source=version,
+        watermark=watermark,
+        cells=compared[False],
+        slots=compared[True],
+        differences=differences,
+        shown=tuple(shown[:_SHOWN]),
+        digests=tuple(_digests(duck, cube, stored)),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _within(since: date | None, until: date | None) -> str:
+    bounds = [f"bucket >= TIMESTAMPTZ '{since} 00:00:00+00'"] if since is not None else []
+    bounds += [f"bucket < TIMESTAMPTZ '{until} 00:00:00+00'"] if until is not None else []
+    return " AND ".join(bounds) or "true"
+
+
+def _comparisons(cube: Cube, rows: str, stored: str) -> Iterator[_Comparison]:
+    for grain in cube.grains:
+        for cuboid in cube.cuboids:
+            yield _cells(cube, grain, cuboid, rows=rows, stored=stored)
+            for sketch in cube.sketches:
+                if grain in sketch.grains and cuboid in sketch.cuboids:
+                    yield _slots(cube, grain, cuboid, sketch, rows=rows, stored=stored)
+
+
+def _cells(cube: Cube, grain: str, cuboid: int, *, rows: str, stored: str) -> _Comparison:
+    dims = "".join(f", {quoted(name)}" for name in cube.kept(cuboid))
+    partials = "".join(f", {partial_sql(state)} AS {quoted(state.name)}" for state in cube.states)
+    merges = "".join(f", {merge_sql(state)} AS {quoted(state.name)}" for state in cube.states)
+    return _Comparison(
+        title=f"{grain} cells by {', '.join(cube.kept(cuboid)) or 'nothing'}",
+        expected=f"""SELECT {_bucket(grain)} AS bucket{dims}, count(*) AS rows{partials}
+            FROM {rows} GROUP BY {_bucket(grain)}{dims}""",
+        stored=f"""SELECT bucket{dims}, CAST(sum(rows) AS BIGINT) AS rows{merges}
+            FROM {stored} WHERE grain = '{grain}' AND cuboid = {cuboid} AND sketch IS NULL GROUP BY bucket{dims}""",
+        keys=("bucket", *cube.kept(cuboid)),
+        is_slots=False,
+    )
+
+
+def _slots(cube: Cube, grain: str, cuboid: int, sketch: Sketch, *, rows: str, stored: str) -> _Comparison:
+    dims = "".join(f", {quoted(name)}" for name in cube.kept(cuboid))
+    value = quoted(sketch.column)
+    counted = f"""SELECT {_bucket(grain)} AS bucket{dims}, CAST({value} AS DECIMAL(38,9)) AS fc_value, count(*) AS fc_n
+        FROM {rows} WHERE {value} IS NOT NULL GROUP BY ALL"""
+    return _Comparison(
+        title=f"{grain} slots of {sketch.column} by {', '.join(cube.kept(cuboid)) or 'nothing'}",
+        expected=f"""SELECT bucket{dims}, CAST(slot AS BIGINT) AS slot, CAST(sum(fc_n) AS BIGINT) AS n
+            FROM ({counted}) JOIN fc_found_{sketch.column} ON fc_value = found GROUP BY bucket{dims}, slot""",
+        stored=f"""SELECT bucket{dims}, slot, CAST(sum(n) AS BIGINT) AS n FROM {stored}
+            WHERE grain = '{grain}' AND cuboid = {cuboid} AND sketch = '{sketch.column}' GROUP BY bucket{dims}, slot""",
+        keys=("bucket", *cube.kept(cuboid), "slot"),
+        is_slots=True,
+    )
+
+
+def _find_slots(duck: Duck, sketch: Sketch, rows: str) -> None:
+    """The slot of each value that occurs, found by its bounds, in a work table."""
+    # Slots without a value between their bounds (tiny ones, on the grid of 9 places) would be found as well.
+    bounds = "(SELECT slot, lower FROM fc_buckets WHERE lower >= 0 AND upper > lower)"
+    duck.execute(
+        f"""CREATE OR REPLACE TEMP TABLE fc_found_{sketch.column} AS
+        SELECT found, CASE WHEN found = 0 THEN {buckets.ZERO}
+            WHEN found < 0 THEN {buckets.NEGATIVE} - b.slot ELSE b.slot END AS slot
+        FROM (SELECT DISTINCT CAST({quoted(sketch.column)} AS DECIMAL(38,9)) AS found FROM {rows}) AS v
+        ASOF LEFT JOIN {bounds} AS b ON abs(found) > b.lower"""
+    )
+
+
+def _bucket(grain: str) -> str:
+    length = GRAINS[grain].seconds * 1_000_000
+    # The remainder takes the sign of the time; the second one makes it count from the bucket's start before 1970 too.
+    return f"make_timestamptz(epoch_us(ts) - (epoch_us(ts) % {length} + {length}) % {length})"
+
+
+def _compare(duck: Duck, comparison: _Comparison) -> tuple[int, int, list[str]]:
+    """How many were expected, how many differ, and the first differences in words."""
+    # Equal lines of both sides cancel out; nulls are equal to nulls, as in any GROUP BY.
+    duck.execute(
+        f"""CREATE OR REPLACE TEMP TABLE fc_compared AS
+        SELECT * EXCLUDE (fc_side), sum(fc_side) AS fc_balance, count(*) FILTER (WHERE fc_side = 1) AS fc_count
+        FROM (SELECT 1 AS fc_side, * FROM ({comparison.expected})
+            UNION ALL BY NAME SELECT -1 AS fc_side, * FROM ({comparison.stored}))
+        GROUP BY ALL"""
+    )
+    try:
+        keys = ", ".join(quoted(name) for name in comparison.keys)
+        [(count, wrong)] = duck.sql(
+            f"""SELECT CAST(coalesce(sum(fc_count), 0) AS BIGINT),
+                count(DISTINCT row({keys})) FILTER (WHERE fc_balance <> 0) FROM fc_compared"""
+        )
+        if not wrong:
+            return count, 0, []
+        columns = [str(row[0]) for row in duck.sql("DESCRIBE fc_compared")]
+        shown = duck.sql(
+            f"SELECT * FROM fc_compared WHERE fc_balance <> 0 ORDER BY {keys}, fc_balance LIMIT {2 * _SHOWN}"
+        )
+        return count, wrong, _in_words(comparison, columns, shown)
+    finally:
+        duck.execute("DROP TABLE fc_compared")
+
+
+def _in_words(comparison: _Comparison, columns: list[str], rows: list[tuple[Any, ...]]) -> list[str]:
+    """One text per differing cell: its key, and each column that differs with both values."""
+    sides: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        named = dict(zip(columns, row, strict=True))
+        key = tuple(named[name] for name in comparison.keys)
+        sides.setdefault(key, {})["by rows" if named["fc_balance"] > 0 else "stored"] = named
+    texts = []
+    for key, found in sides.items():
+        cell = ", ".join(f"{name}={value}" for name, value in zip(comparison.keys, key, strict=True))
+        if len(found) == 1:
+            what = "is not stored" if "by rows" in found else "has no rows"
+        else:
+            by_rows, stored = found["by rows"], found["stored"]
+            what = "; ".join(
+                f"{name} is {stored[name]}, not {by_rows[name]}"
+                for name in columns[:-2]
+                if stored[name] != by_rows[name]
+            )
+        texts.append(f"{comparison.title}: {cell}: {what}")
+    return texts
+
+
+def _strays(duck: Duck, cube: Cube, stored: str) -> tuple[int, list[str]]:
+    """Stored rows of a grain, cuboid or sketch that the definition doesn't have."""
+    kept = " OR ".join(
+        f"(sketch = '{sketch.column}' AND grain IN ({_texts(sketch.grains)})"
+        f" AND cuboid IN ({_numbers(sketch.cuboids)}))"
+        for sketch in cube.sketches
+    )
+    planned = f"cuboid IN ({_numbers(cube.cuboids)}) AND grain IN ({_texts(cube.grains)})"
+    rows = duck.sql(
+        f"""SELECT grain, cuboid, sketch, count(*) FROM {stored}
+        WHERE NOT ({planned} AND (sketch IS NULL OR coalesce({kept or "false"}, false))) GROUP BY ALL ORDER BY ALL"""
+    )
+    texts = [
+        f"{grain} cuboid {cuboid} {sketch or 'cells'}: {count} rows that no definition asks for"
+        for grain, cuboid, sketch, count in rows
+    ]
+    return sum(int(row[3]) for row in rows), texts
+
+
+def _digests(duck: Duck, cube: Cube, stored: str) -> Iterator[tuple[str, str, str]]:
+    """(grain, segment, digest): sums of the digests of the merged lines' texts, so that their order doesn't matter."""
+    keys = ["cuboid", "bucket", *map(quoted, cube.dimensions), "sketch", "slot"]
+    values = ["sum(n)", "sum(rows)", *map(merge_sql, cube.states)]
+    # Times as integers and decimals as their text: another engine makes the same lines.
+    fields = ["epoch_us(bucket)" if key == "bucket" else key for key in keys] + values
+    line = ", ".join(f"coalesce(CAST({field} AS VARCHAR), '~')" for field in fields)
+    for grain in cube.grains:
+        lines = f"""SELECT {segment_sql(grain, "bucket")} AS segment, concat_ws('|', {line}) AS line
+            FROM {stored} WHERE grain = '{grain}' GROUP BY {", ".join(keys)}"""
+        for segment, *sums in duck.sql(
+            f"""SELECT segment, count(*), sum(md5_number_lower(line)), sum(md5_number_upper(line))
+            FROM ({lines}) GROUP BY segment ORDER BY segment"""
+        ):
+            text = " ".join(str(part) for part in (cube.digest, grain, segment, *sums))
+            yield grain, segment, hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _texts(names: tuple[str, ...]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _numbers(cuboids: tuple[int, ...]) -> str:
+    return ", ".join(str(cuboid) for cuboid in cuboids)

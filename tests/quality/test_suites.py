@@ -1,0 +1,77 @@
+"""Suites and verdicts: what may be declared, and what follows from a failed expectation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from lake.errors import FleetcubeError
+from lake.facts import load_facts
+from quality.suites import BatchRule, Suite, load_suite
+from quality.verdict import Finding, Measured, batch_findings, verdict
+
+NOW = datetime(2026, 11, 10, tzinfo=UTC)
+
+
+def measured(**figures: object) -> Measured:
+    facts = {"received": 2000, "judged": 1000, "quarantined": 500, "newest": NOW, "received_at": NOW}
+    return Measured(**{**facts, "columns": ("ts",), "wanted": ("ts",), **figures})  # type: ignore[arg-type]
+
+
+def test_every_shipped_fact_has_a_suite_that_digests() -> None:
+    suites = [load_suite(fact) for fact in load_facts()]
+    assert len({suite.digest for suite in suites}) == len(suites)
+    assert all(
+        any(rule.rule == "quarantined_share" and rule.severity == "critical" for rule in it.batch) for it in suites
+    )
+    changed = suites[0].model_copy(update={"description": "other"})
+    assert changed.digest != suites[0].digest
+
+
+RULES = [
+    ({"rule": "quarantined_share", "max": Decimal("0.5")}, {}, True),
+    ({"rule": "quarantined_share", "max": Decimal("0.5")}, {"quarantined": 501}, False),
+    ({"rule": "quarantined_share", "max": Decimal("0.5")}, {"judged": 0, "quarantined": 0}, True),
+    ({"rule": "rows", "min": 2001}, {}, False),
+    ({"rule": "newest_age_s", "max": 60}, {"received_at": NOW + timedelta(seconds=61)}, False),
+    ({"rule": "newest_age_s", "max": 60}, {"newest": None}, True),
+    ({"rule": "columns"}, {"wanted": ("ts", "host")}, False),
+]
+
+
+@pytest.mark.parametrize(("declared", "figures", "success"), RULES)
+def test_batch_rules(declared: dict[str, object], figures: dict[str, object], success: bool) -> None:
+    rule = BatchRule(name="r", severity="critical", **declared)  # type: ignore[arg-type]
+    suite = Suite(fact="samples", description="", rows=(), batch=(rule,))
+    assert [finding.success for finding in batch_findings(suite, measured(**figures))] == [success]
+    silent = suite.model_copy(update={"batch": (rule.model_copy(update={"from_rows": 2001}),)})
+    assert batch_findings(silent, measured(**figures)) == []
+
+
+def test_the_worst_failure_is_the_verdict() -> None:
+    ends = {"info": "passed", "warning": "warned", "critical": "blocked"}
+    findings = [Finding(severity, severity, False, 1) for severity in ends]
+    assert verdict([]) == "passed"
+    for place, (severity, end) in enumerate(ends.items()):
+        assert verdict([Finding(severity, severity, True, 0)]) == "passed"
+        assert verdict(findings[: place + 1]) == end
+
+
+BROKEN = [
+    ("rows: [{name: a, column: valu, rule: not_null, severity: info}]\nbatch: []", "valu"),
+    ("rows: [{name: a, column: value, rule: between, severity: info}]\nbatch: []", "needs min or max"),
+    ("rows: [{name: a, column: value, rule: one_of, severity: info}]\nbatch: []", "values go with"),
+    ("rows: []\nbatch: [{name: a, rule: rows, severity: fatal}]", "severity"),
+    ("rows: []\nbatch: [{name: a, rule: rows, severity: info}, {name: a, rule: rows, severity: info}]", "there twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN)
+def test_a_broken_suite_says_where(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "samples.yaml").write_text(f"fact: samples\ndescription: d\n{text}\n")
+    with pytest.raises(FleetcubeError, match=message) as raised:
+        load_suite("samples", tmp_path)
+    assert "samples.yaml:" in str(raised.value)

@@ -1,0 +1,25 @@
+-- The cuboid that is chosen, beside a question of the same answer that needs another one.
+# cuboid: model × hardware
+SELECT model, count(*) FROM requests GROUP BY model;
+SELECT model, count(*) FROM requests WHERE status = status GROUP BY model;
+
+# cuboid: model × hardware
+# note: the cube keeps this conditional count, so status is not needed
+SELECT model, count(*) FILTER (WHERE status <> 'ok') AS bad FROM requests GROUP BY model;
+SELECT model, sum(CASE WHEN status = 'ok' THEN 0 ELSE 1 END) AS bad FROM requests GROUP BY model;
+
+# cuboid: status
+SELECT count(*) FILTER (WHERE status = 'timeout') AS n FROM requests;
+SELECT count(*) AS n FROM requests WHERE status = 'timeout';
+
+# cuboid: tenant × client_type × priority × status
+SELECT DISTINCT priority FROM requests;
+SELECT priority FROM requests GROUP BY priority;
+
+# reason: cube serving at 5m: lacks user_hash
+SELECT count(*) FROM requests WHERE user_hash = 'u1';
+SELECT count(*) FILTER (WHERE user_hash = 'u1') FROM requests;
+
+# reason: cube serving at 5m: 5m does not divide 60 s
+SELECT sum(n) AS n FROM (SELECT date_trunc('minute', ts) AS t, count(*) AS n FROM requests GROUP BY 1) x;
+SELECT sum(n) AS n FROM (SELECT count(*) AS n FROM requests) x;

@@ -1,0 +1,15 @@
+-- The same question in two shapes: on one block, and by hand over its groups.
+SELECT model, avg(e2e_ms) AS a FROM requests GROUP BY model HAVING avg(e2e_ms) > 100;
+SELECT model, s / n AS a FROM (SELECT model, sum(e2e_ms) AS s, count(e2e_ms) AS n FROM requests GROUP BY model) t WHERE s / n > 100;
+
+SELECT tenant, sum(output_tokens) FILTER (WHERE status = 'ok') AS good FROM requests GROUP BY tenant;
+SELECT tenant, sum(CASE WHEN status = 'ok' THEN output_tokens END) AS good FROM requests GROUP BY tenant;
+
+SELECT count(DISTINCT model) AS models FROM requests;
+SELECT count(*) AS models FROM (SELECT DISTINCT model FROM requests WHERE model IS NOT NULL) t;
+
+SELECT metric, time_avg(value) AS mean FROM samples GROUP BY metric;
+SELECT metric, sum(value * interval_s) / sum(CASE WHEN value IS NOT NULL THEN interval_s END) AS mean FROM samples GROUP BY metric;
+
+SELECT sum(n) AS n FROM (SELECT status, count(*) AS n FROM requests GROUP BY status) t;
+SELECT sum(n) AS n FROM (SELECT count(*) AS n FROM requests WHERE status = 'ok' UNION ALL SELECT count(*) FROM requests WHERE NOT status = 'ok' UNION ALL SELECT count(*) FROM requests WHERE status IS NULL) t;
