@@ -21,7 +21,7 @@ from lake.settings import Settings
     "--format", "form", type=click.Choice(["table", "json", "csv", "arrow"]), default="table", show_default=True
 )
 @with_settings(needs_lake=True)
-def sql(settings: Settings, query: str, raw: bool, fresh: bool, receipt: bool, explain: bool, form: str) -> None:
+def sql(settings: Settings, *, query: str, raw: bool, fresh: bool, receipt: bool, explain: bool, form: str) -> None:
     """Answer one SQL query on facts and lookups; cuboids are found by themselves. `-` reads it from standard input."""
     from cubes.formats import render
     from cubes.session import Session
