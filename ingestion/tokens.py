@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from ingestion.durable import write_file
 from lake.errors import ConfigError
 
 _TOKEN_CHARACTERS_MIN = 16
+# No path, no control character, and never the name of a replayed file (file:<digest>).
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
 def load_tokens(path: Path) -> dict[str, str]:
@@ -40,6 +43,10 @@ def load_tokens(path: Path) -> dict[str, str]:
 
 def ensure_token(path: Path, agent: str) -> str:
     """The token of `agent`; where there is none yet, a random one is made and kept in the file (made if missing)."""
+    if not _NAME.fullmatch(agent):
+        raise ConfigError(
+            f"{agent!r} can't be an agent's name.", todo="Use letters, digits, dots, dashes, underscores."
+        )
     tokens = load_tokens(path) if path.exists() else {}
     if agent not in tokens:
         tokens[agent] = os.urandom(32).hex()

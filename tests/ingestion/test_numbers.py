@@ -51,7 +51,7 @@ def oracle(text: str, places: int, digits: int, factor: Fraction) -> Decimal | N
         return kept if abs(kept) < Decimal(10) ** (digits - places) else None
 
 
-@tries(max_examples=400)
+@tries(max_examples=250)
 @given(
     TEXTS,
     st.sampled_from(["decimal", "duration", "interval"]),
@@ -62,7 +62,7 @@ def test_python_reads_a_number_exactly_and_rounds_it_once(text: str, kind: str, 
     assert parse_number(text, form, factor).value == oracle(text, form.places, form.digits, factor)
 
 
-@tries(max_examples=15)
+@tries(max_examples=6)
 @given(st.lists(TEXTS, min_size=40, max_size=80))
 def test_the_plain_lane_equals_the_python_lane_wherever_it_answers(texts: list[str]) -> None:
     for form in FORMS.values():
@@ -73,7 +73,7 @@ def test_the_plain_lane_equals_the_python_lane_wherever_it_answers(texts: list[s
                 assert (Decimal(value), rounded) == (read.value, read.rounded)
 
 
-@tries(max_examples=15)
+@tries(max_examples=6)
 @given(st.lists(PLAIN.map("".join), min_size=40, max_size=80))
 def test_moving_digits_in_sql_equals_the_exact_product(texts: list[str]) -> None:
     form = FORMS["decimal"]

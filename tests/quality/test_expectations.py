@@ -18,7 +18,7 @@ from quality.candidate import VIEW, chunks, write_candidate
 from quality.checks import Policy
 from quality.suites import RowRule, Suite, load_suite
 
-pytest.importorskip("great_expectations")
+pytestmark = pytest.mark.slow  # importing Great Expectations takes seconds
 EXTRA = (
     RowRule(
         name="known_model", column="model", rule="one_of", values=("a", "it's"), severity="info", mostly=Decimal("0.5")
