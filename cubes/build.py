@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-_ORDER = "cuboid, bucket"
+_ORDER = "cuboid, sketch NULLS FIRST, bucket"
 _STATS = ("cuboid", "bucket")
 
 

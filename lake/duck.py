@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,9 @@ from lake.errors import FleetcubeError, LakeError, QueryError
 from lake.intents import sync_folder, work_folder
 from lake.settings import Settings
 from lake.tables import ARROW_TYPES, TableRef
+
+# See Duck.table. For the whole process, since a filter of one thread is lost to the next.
+warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 
 # Rows to a row group: small enough that bounds prune, large enough that columns compress.
 _ROW_GROUP: Final = 122_880
@@ -70,8 +74,11 @@ class Duck:
 
     def table(self, text: str, params: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
         """All rows of a statement as an Arrow table."""
+        # Not connection.sql(), which plans every statement twice; the copy that the engine warns of is of an answer,
+        # which is small.
+        result = self._run(text, params)
         try:
-            return self.connection.sql(text, params=params or None).to_arrow_table()
+            return result.to_arrow_table()
         except duckdb.Error as error:
             raise _translated(error) from error
 
@@ -103,7 +110,9 @@ class Duck:
             return f"(SELECT {nulls} WHERE false)"
         listed = ", ".join(text_literal(path) for path in found)
         types = ", ".join(
-            f"'{name}': '{duck_type(snapshot.ref.schema.field(name).type)}'" for name in snapshot.ref.partitions
+            f"'{column.name}': '{duck_type(column.type)}'"
+            for column in wanted
+            if column.name in snapshot.ref.partitions
         )
         hive = f", hive_partitioning = true, hive_types = {{{types}}}" if types else ", hive_partitioning = false"
         return f"(SELECT {names} FROM read_parquet([{listed}]{hive}))"

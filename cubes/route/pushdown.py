@@ -24,12 +24,15 @@ def pushdown(statement: Statement, view: View) -> Statement:
     """
     assert statement.tree is not None, "bind comes first"
     tree = statement.tree.copy()
+    # Every name of the statement, wherever it stands: joins and inner queries may mean any table's. Means over time,
+    # and receipts, weigh by interval_s.
+    columns = {"interval_s", *(identifier.name for identifier in tree.find_all(exp.Identifier))}
     scanned = []
     for table in list(tree.find_all(exp.Table)):
         if "fact" in table.meta:
             name, window = table.meta["fact"], _window(table, view)
             scanned.append((name, window))
-            _scan(table, rows_sql(view.fact(name), [window], view))
+            _scan(table, rows_sql(view.fact(name), [window], view, columns))
         elif "lookup" in table.meta:
             _scan(table, view.duck.scan(view.lookup(table.meta["lookup"])))
     return replace(statement, tree=tree, scanned=tuple(scanned), sql=lower(tree).sql("duckdb"))

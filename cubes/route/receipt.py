@@ -72,7 +72,9 @@ def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, floa
         if fact in inside:
             inside.remove(fact)
         else:
-            blocks.append({"fact": fact, "cube": None, "reason": _JOINED, **_of_rows(fact, window, view, "", None)})
+            blocks.append(
+                {"fact": fact, "cube": None, "reason": _JOINED, **_of_rows(fact, window, view, "", None, frozenset())}
+            )
     return {
         "path": path_of(statement),
         "reason": "; ".join(dict.fromkeys(block["reason"] for block in blocks if block["reason"])),
@@ -101,7 +103,7 @@ def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any
             "fact": block.fact,
             "cube": None,
             "reason": block.reason,
-            **_of_rows(block.fact, block.window, view, text, block),
+            **_of_rows(block.fact, block.window, view, text, block, _names(where)),
         }
     plan = answered.plan
     rows, covered = view.duck.sql(answered.rows_sql)[0]
@@ -127,11 +129,17 @@ def _outer(where: exp.Expr) -> bool:
     return any(column.meta.get("outer") for column in where.find_all(exp.Column))
 
 
-def _of_rows(fact: str, window: Window, view: View, where: str, block: Block | None) -> dict[str, Any]:
-    state = view.fact(fact)
+def _names(where: exp.Expr | None) -> frozenset[str]:
+    return frozenset(column.name for column in where.find_all(exp.Column)) if where is not None else frozenset()
+
+
+def _of_rows(
+    fact: str, window: Window, view: View, where: str, block: Block | None, columns: frozenset[str]
+) -> dict[str, Any]:
     window = Window(0, 0) if window.empty else window
     timed = "sum(interval_s)" if fact == "samples" else "NULL"
-    rows, covered = view.duck.sql(f"SELECT count(*), {timed} FROM {rows_sql(state, [window], view)}{where}")[0]
+    relation = rows_sql(view.fact(fact), [window], view, {*columns, "interval_s"})
+    rows, covered = view.duck.sql(f"SELECT count(*), {timed} FROM {relation}{where}")[0]
     quality = _quality(fact, window, view, block, covered)
     return {"range": window.shown(), "rows": rows, **quality}
 

@@ -172,7 +172,7 @@ def _outer(block: Block, relation: str) -> exp.Select:
     having = select.args.pop("having", None)
     if having is not None:
         select.set("where", exp.Where(this=having.this))
-    for column in _left_over(select):
+    for column in _left_over(select, block.alias):
         raise QueryError(
             f"column '{column.name}' must be in GROUP BY or inside an aggregate.",
             todo=f"Add it to GROUP BY, or write min({column.name}).",
@@ -196,11 +196,23 @@ def _replaced(node: exp.Expr, named: Sequence[tuple[exp.Expr, str, str]]) -> exp
     return node
 
 
-def _left_over(select: exp.Select) -> Iterator[exp.Column]:
+def _left_over(select: exp.Select, alias: str) -> Iterator[exp.Column]:
+    """Columns of the fact that neither a key nor an aggregate covers; queries inside have columns of their own."""
     for clause in ("expressions", "where", "order", "distinct", "windows"):
         value = select.args.get(clause)
         for node in value if isinstance(value, list) else [value] if value is not None else []:
-            yield from (column for column in node.find_all(exp.Column) if column.table != _RELATION)
+            found = node.find_all(exp.Column)
+            yield from (
+                column
+                for column in found
+                if column.table != _RELATION
+                and (column.find_ancestor(exp.Select) in (select, None) or _of(column, alias))
+            )
+
+
+def _of(column: exp.Column, alias: str) -> bool:
+    """Whether a query inside means a column of the block."""
+    return bool(column.meta.get("outer")) and column.table == alias
 
 
 def _quoted(name: str) -> str:

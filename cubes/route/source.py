@@ -6,7 +6,7 @@ both. Files are chosen here: by grain and segment for cells, by day and batch fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,12 @@ from lake.facts import duck_type
 from lake.times import GRAINS, iso
 
 if TYPE_CHECKING:
-    from cubes.route.statement import Piece
+    from cubes.route.statement import Block, Piece
     from cubes.route.tile import Plan
     from cubes.route.view import FactState, View
     from lake.delta import DataFile
+
+_ALWAYS = ("cuboid", "bucket", "rows", "sketch", "slot", "n")
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,29 @@ def sources(plan: Plan, view: View) -> list[Source]:
     for pieces in by_grain.values():
         found.append(_cells(plan, pieces, view))
     state = view.fact(plan.block.fact)
+    columns = _fact_columns(plan.block)
     if plan.edges:
-        found.append(Source(rows_sql(state, plan.edges, view), cells=False))
+        found.append(Source(rows_sql(state, plan.edges, view, columns), cells=False))
     if plan.tail is not None:
-        newer = f"batch > {plan.cube.watermark}"
-        found.append(Source(rows_sql(state, [plan.tail], view, newer, plan.cube.watermark + 1), cells=False))
+        found.append(Source(rows_sql(state, [plan.tail], view, columns, plan.cube.watermark), cells=False))
     return found
 
 
-def rows_sql(state: FactState, windows: Sequence[Window], view: View, more: str = "", batch: int | None = None) -> str:
-    """Trusted rows of some ranges (and with `more`, of batches from `batch` on), in brackets."""
+def rows_sql(
+    state: FactState, windows: Sequence[Window], view: View, columns: Collection[str], newer_than: int | None = None
+) -> str:
+    """These columns (at least) of trusted rows of some ranges, in brackets; only of batches after `newer_than`.
+
+    Every column of a scan costs planning time, so only those are read that the statement can mean.
+    """
+    batch = None if newer_than is None else newer_than + 1
 
     def keep(file: DataFile) -> bool:
         return file.may_hold("batch", at_least=batch) and any(in_days(*_days(window), file) for window in windows)
 
-    scan = view.duck.scan(state.trusted, state.trusted.paths(keep))
-    conditions = [_ranges("ts", windows), more]
+    wanted = {"ts", *columns} if batch is None else {"ts", "batch", *columns}
+    scan = view.duck.scan(state.trusted, state.trusted.paths(keep), wanted)
+    conditions = [_ranges("ts", windows), "" if batch is None else f"batch >= {batch}"]
     where = " AND ".join(one for one in conditions if one)
     return f"(SELECT * FROM {scan}{f' WHERE {where}' if where else ''})"
 
@@ -73,10 +82,10 @@ def _cells(plan: Plan, pieces: Sequence[Piece], view: View) -> Source:
         inside = any((a is None or segment >= a) and (b is None or segment <= b) for a, b in segments)
         return file.partition["grain"] == grain and inside and file.may_hold("cuboid", cuboid, cuboid)
 
-    scan = view.duck.scan(snapshot, snapshot.paths(keep))
     fact = view.fact(cube.fact).fact
     kinds = {name: duck_type(fact.column(name).type) for name in cube.kept(cuboid)}
-    used = _used(plan)
+    used = _cell_columns(plan)
+    scan = view.duck.scan(snapshot, snapshot.paths(keep), {*used, *_ALWAYS})
     dims = "".join(
         f", {quoted(name)}" if kind == "VARCHAR" else f", CAST({quoted(name)} AS {kind}) AS {quoted(name)}"
         for name, kind in kinds.items()
@@ -93,13 +102,25 @@ def _cells(plan: Plan, pieces: Sequence[Piece], view: View) -> Source:
     return Source(cells, cells=True, slots=slots)
 
 
-def _used(plan: Plan) -> frozenset[str]:
-    """The columns of cells that the block reads. Every column named costs planning time."""
-    block = plan.block
-    nodes = [*block.keys.values(), *(part.cell for part in block.parts)]
-    nodes += [node for node in (block.where, *(t.quantile.condition for t in block.terms if t.quantile)) if node]
-    names = {column.name for node in nodes for column in node.find_all(exp.Column)}
-    return frozenset({*names, *plan.kept.values(), "sum_interval_s"})
+def _cell_columns(plan: Plan) -> frozenset[str]:
+    """The columns of cells that the block reads."""
+    nodes = [*_conditions(plan.block), *(part.cell for part in plan.block.parts)]
+    return frozenset({*_named(nodes), *plan.kept.values(), "sum_interval_s"})
+
+
+def _fact_columns(block: Block) -> frozenset[str]:
+    """The columns of the fact's rows that the block reads; interval_s is for the receipt."""
+    nodes = [*_conditions(block), *(part.row for part in block.parts)]
+    return frozenset({*_named(nodes), *block.sketches, "interval_s"})
+
+
+def _conditions(block: Block) -> list[exp.Expr]:
+    conditions = [block.where, *(term.quantile.condition for term in block.terms if term.quantile)]
+    return [*block.keys.values(), *(node for node in conditions if node is not None)]
+
+
+def _named(nodes: Iterable[exp.Expr]) -> Iterator[str]:
+    return (column.name for node in nodes for column in node.find_all(exp.Column))
 
 
 def _ranges(column: str, windows: Sequence[Window]) -> str:

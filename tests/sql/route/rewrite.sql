@@ -13,3 +13,7 @@ SELECT metric, sum(value * interval_s) / sum(CASE WHEN value IS NOT NULL THEN in
 
 SELECT sum(n) AS n FROM (SELECT status, count(*) AS n FROM requests GROUP BY status) t;
 SELECT sum(n) AS n FROM (SELECT count(*) AS n FROM requests WHERE status = 'ok' UNION ALL SELECT count(*) FROM requests WHERE NOT status = 'ok' UNION ALL SELECT count(*) FROM requests WHERE status IS NULL) t;
+
+-- A query inside has columns of its own; what it takes from around must be a key.
+SELECT count(*) AS n, (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY e2e_ms) FROM requests) AS p FROM requests;
+SELECT (SELECT count(*) FROM requests) AS n, percentile_cont(0.5) WITHIN GROUP (ORDER BY e2e_ms) AS p FROM requests;
