@@ -68,7 +68,11 @@ def recount(lake: Path, duck: Duck) -> Accounts:
 
 def unbalanced(lake: Path, duck: Duck) -> list[str]:
     """What does not add up, in words: the identity itself, and accounts against recount; empty when all is well."""
-    told, counted = accounts(lake, duck), recount(lake, duck)
+    return differences(accounts(lake, duck), recount(lake, duck))
+
+
+def differences(told: Accounts, counted: Accounts) -> list[str]:
+    """The same of accounts and of a recount that were read one after the other."""
     problems = []
     for fact, figures in told.items():
         rest = sum(figures[name] for name in FIELDS[1:])

@@ -75,7 +75,9 @@ def lay_out(gate: Gate, job: Job, record: dict[str, Any], before: Published | No
 
 def _write(gate: Gate, ref: TableRef, job: Job, select: str) -> list[DataFile]:
     stem = f"{gate.fact.name}-{job.batch:08d}"
-    return gate.duck.write(select, gate.settings.lake, ref, stem, stats=("batch",))
+    # Retention goes by the time of receipt.
+    stats = [name for name in ("batch", "received_at") if name in ref.schema.names]
+    return gate.duck.write(select, gate.settings.lake, ref, stem, stats=stats)
 
 
 def _write_trusted(gate: Gate, job: Job, before: Snapshot, touched: Sequence[DataFile]) -> list[DataFile]:

@@ -73,7 +73,12 @@ def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, floa
             inside.remove(fact)
         else:
             blocks.append(
-                {"fact": fact, "cube": None, "reason": _JOINED, **_of_rows(fact, window, view, "", None, frozenset())}
+                {
+                    "fact": fact,
+                    "cube": None,
+                    "reason": _JOINED,
+                    **_of_rows(fact, window, view, "", None, columns=frozenset()),
+                }
             )
     return {
         "path": path_of(statement),
@@ -103,7 +108,7 @@ def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any
             "fact": block.fact,
             "cube": None,
             "reason": block.reason,
-            **_of_rows(block.fact, block.window, view, text, block, _names(where)),
+            **_of_rows(block.fact, block.window, view, text, block, columns=_names(where)),
         }
     plan = answered.plan
     rows, covered = view.duck.sql(answered.rows_sql)[0]
@@ -134,7 +139,7 @@ def _names(where: exp.Expr | None) -> frozenset[str]:
 
 
 def _of_rows(
-    fact: str, window: Window, view: View, where: str, block: Block | None, columns: frozenset[str]
+    fact: str, window: Window, view: View, where: str, block: Block | None, *, columns: frozenset[str]
 ) -> dict[str, Any]:
     window = Window(0, 0) if window.empty else window
     timed = "sum(interval_s)" if fact == "samples" else "NULL"

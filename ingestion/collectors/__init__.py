@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ingestion.sample import Reading
+
+LIMIT_S: Final = 5.0
 
 
 class Collector(Protocol):
@@ -35,8 +37,9 @@ class Sources:
 
 
 def open_collectors(sources: Sources) -> dict[str, Collector]:
-    """A new instance of every collector, by name: the registry."""
+    """A new instance of every collector, by name: the registry. Each has `LIMIT_S` seconds for a pass."""
     from ingestion.collectors.cpu import CpuCollector
+    from ingestion.collectors.deadline import Deadline
     from ingestion.collectors.disk import DiskCollector
     from ingestion.collectors.gpu import GpuCollector
     from ingestion.collectors.host import HostCollector
@@ -51,7 +54,7 @@ def open_collectors(sources: Sources) -> dict[str, Collector]:
         "host": HostCollector,
         "gpu": GpuCollector,
     }
-    return {name: kind(sources) for name, kind in kinds.items()}
+    return {name: Deadline(kind(sources), LIMIT_S) for name, kind in kinds.items()}
 
 
 def collect_all(

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from ingestion.collectors import Collector, Sources, collect_all, open_collectors
+from ingestion.collectors.deadline import Deadline
 from ingestion.collectors.procfs import Increments
 from ingestion.sample import Reading, number_text
 
@@ -231,3 +233,23 @@ def test_a_driver_that_fails_is_said() -> None:
     said: list[str] = []
     collect_all({"gpu": open_collectors(Sources(nvml=_Nvml(start=999)))["gpu"]}, NOW, said.append)
     assert said == ["Collector 'gpu' failed: _NvmlError: NVML error 999."]
+
+
+def test_a_hanging_collector_stops_nothing_else(host: dict[str, Collector]) -> None:
+    free = threading.Event()
+
+    class Hanging:
+        def collect(self, now: datetime) -> Iterator[Reading]:
+            yield Reading("host.up", 1, "1")
+            free.wait()
+
+    collectors = {"gpu": Deadline(Hanging(), 0.05), "host": host["host"]}
+    said: list[str] = []
+    first, second = (collect_all(collectors, NOW, said.append) for _ in range(2))
+    free.set()
+    told = [message.partition("TimeoutError: ")[2] for message in said]
+    assert told == ["no end within 0.05 s.", "its pass of 00:00:00 UTC has not come back."]
+    assert first[0] == Reading("host.up", 1, "1")
+    for readings in (first, second):
+        success = {r.labels["collector"]: r.value for r in readings if r.metric == "agent.collector.success"}
+        assert success == {"gpu": 0, "host": 1}
