@@ -175,7 +175,7 @@ QUARANTINE: Final = TableRef(
             ("site", "string", "Site, if the row named one"),
             ("check", "string", "Check that failed"),
             ("reason", "string", "What was wrong, in words"),
-            ("content", "string", "The row's texts as they came, as JSON"),
+            ("content", "string", "The row's texts as they came, as JSON; of a row in conflict its typed values"),
             ("received_at", "timestamp", "When the row was accepted"),
         )
     ),

@@ -29,7 +29,10 @@ def sql(settings: Settings, *, query: str, raw: bool, fresh: bool, receipt: bool
     text = sys.stdin.read() if query == "-" else query
     with Session(settings) as session:
         answer = session.query(text, raw=raw, fresh=fresh, explain=explain)
-        sys.stdout.buffer.write(render(answer.table, form))
+        # A plan is lines of text, not values: nothing of it is padded or quoted.
+        plain = explain and form == "table"
+        lines = "".join(f"{line}\n" for line in answer.table["plan"].to_pylist()) if plain else ""
+        sys.stdout.buffer.write(lines.encode() if plain else render(answer.table, form))
         sys.stdout.buffer.flush()
         for notice in answer.notices:
             click.echo(f"notice: {notice}", err=True)

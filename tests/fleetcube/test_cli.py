@@ -12,6 +12,8 @@ import pytest
 
 from fleetcube.cli import VERBS
 
+LOG = Path(__file__).parents[1] / "data" / "logs" / "online.log"
+
 
 def fleetcube(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the real command in a process of its own."""
@@ -76,6 +78,17 @@ def test_cubes_are_listed_as_json(tmp_path: Path) -> None:
     cubes = {cube["name"]: cube for cube in json.loads(done.stdout)}
     assert set(cubes) == {"infrastructure", "serving", "evaluations"}
     assert all(cube["cells"] == 0 and cube["cuboids"] > 1 for cube in cubes.values())
+
+
+def test_a_plan_is_printed_as_plain_lines(tmp_path: Path) -> None:
+    fleetcube("replay", str(LOG), "--as", "online-log", "--lake", "lake", folder=tmp_path)
+    fleetcube("gate", "--lake", "lake", folder=tmp_path)
+    fleetcube("build", "--lake", "lake", folder=tmp_path)
+    query = "SELECT metric, sum(value) FROM samples GROUP BY metric"
+    lines = fleetcube("sql", "--explain", query, "--lake", "lake", folder=tmp_path).stdout.splitlines()
+    assert lines[0] == "path: cube"
+    assert lines[2].startswith("  1d cells of [metric] from")
+    assert max(len(line) for line in lines[:5]) < 120
 
 
 def test_tokens_are_kept_private_and_given_once(tmp_path: Path) -> None:
