@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 ARGS ?=
 
-.PHONY: help up test fast traces lint docs bench lock clean
+.PHONY: help up test fast traces spark lint docs bench bench-cubes lock jars clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -17,10 +17,14 @@ up: $(VENV)/.project ## install and run the quick start (ARGS="--once" ends afte
 
 test: $(VENV)/.dev ## every check and every test; a tier whose tool or data is missing is skipped loudly
 	@$(MAKE) --no-print-directory lint
+	@if command -v mvn >/dev/null; then $(MAKE) --no-print-directory jars; else echo "fleetcube: no Maven, so no jars for Spark"; fi
 	@$(BIN)/python -m pytest
 
-fast: $(VENV)/.dev ## the fast tier only
-	@$(BIN)/python -m pytest -m "not traces and not slow"
+fast: $(VENV)/.dev ## the fast tier only: no Java, no traces
+	@$(BIN)/python -m pytest -m "not traces and not slow and not spark"
+
+spark: $(VENV)/.dev $(VENV)/jars/.done ## the tests of the Spark engine (needs Java)
+	@$(BIN)/python -m pytest -m spark
 
 traces: $(VENV)/.dev ## the tests on the real traces in ../shared/data
 	@$(BIN)/python -m pytest -m traces
@@ -31,19 +35,31 @@ lint: $(VENV)/.dev ## style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
+jars: $(VENV)/jars/.done ## fetch Delta's jars for the Spark engine (needs Maven)
+
 docs: $(VENV)/.dev ## write the generated pages of docs/
 	@$(BIN)/python scripts/make_docs.py
 
 bench: $(VENV)/.dev ## measure, and write bench/report.json and bench/report.md
 	@$(BIN)/python bench/run.py
 
+bench-cubes: $(VENV)/.dev ## measure builds, and write bench/cubes.json and bench/cubes.md (ARGS="--rows 10000000")
+	@$(BIN)/python bench/run_cubes.py $(ARGS)
+
 lock: $(VENV)/.uv ## resolve requirements/*.txt anew from pyproject.toml
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(COMPILE) pyproject.toml --extra lake requirements/build.in -o requirements/project.txt
-	@$(COMPILE) pyproject.toml --extra lake --extra dev requirements/build.in -c requirements/project.txt -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra lake --extra spark --extra dev requirements/build.in -c requirements/project.txt -o requirements/dev.txt
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Two jars, without what they depend on: Spark has the rest.
+$(VENV)/jars/.done: $(VENV)/.uv
+	@for jar in delta-spark_4.1_2.13 delta-storage; do \
+	  mvn --quiet --batch-mode dependency:copy -Dartifact=io.delta:$$jar:4.4.0 -DoutputDirectory=$(CURDIR)/$(VENV)/jars || exit 1; \
+	done
+	@touch $@
 
 # The environment: Python's own venv, then uv (locked by hash), then the locked packages, then this checkout.
 $(VENV)/.uv: requirements/bootstrap.txt

@@ -70,14 +70,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_report(figures: Sequence[Figure], facts: dict[str, Any]) -> None:
-    """report.json and report.md beside this file."""
+def write_report(
+    figures: Sequence[Figure], facts: dict[str, Any], *, name: str = "report", command: str = "make bench"
+) -> None:
+    """<name>.json and <name>.md beside this file; `command` is what measures them."""
     content = {"machine": facts, "figures": [asdict(found) for found in figures]}
-    (FOLDER / "report.json").write_text(json.dumps(content, indent=2) + "\n")
+    (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     lines = [
         "# Figures",
         "",
-        "Measured in one run by `make bench`, on a shared machine: trust ratios more than times.",
+        f"Measured in one run by `{command}`, on a shared machine: trust ratios more than times.",
         "",
         f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_mib']} MiB, {facts['system']}, "
         f"Python {facts['python']}, "
@@ -91,7 +93,7 @@ def write_report(figures: Sequence[Figure], facts: dict[str, Any]) -> None:
         asked = "" if found.bound is None else f"at most {found.bound:g}"
         holds = {None: "", True: "yes", False: "**no, falls short**"}[found.holds]
         lines.append(f"| {found.name} | {found.value:,.4g} | {found.unit} | {asked} | {holds} |")
-    (FOLDER / "report.md").write_text("\n".join(lines) + "\n")
+    (FOLDER / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 
 def _read(path: str) -> list[str]:

@@ -12,20 +12,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 from cubes.cells import WorkCells, work_cells
+from cubes.compact import merged_sql
+from cubes.expired import expired
+from cubes.lookup_state import built_lookups, changed_days, newest_lookups, transaction
 from cubes.model import Cube
-from cubes.segments import table_of, touched_segments
+from cubes.segments import bucket_starts, bucket_us_sql, segment_sql, table_of, touched_segments
 from cubes.source import ALL_BELOW, Source, among, stale_days
 from lake import delta, ledger, tables
 from lake.errors import LakeError
 from lake.faults import faultpoint
 from lake.lease import lease
-from lake.times import iso, utc_now
+from lake.times import GRAINS, iso, made_from, utc_now
 
 if TYPE_CHECKING:
     from lake.delta import DataFile, Snapshot
@@ -71,14 +74,19 @@ def build(settings: Settings, duck: Duck, cube: Cube, *, progress: Progress | No
         newest = trusted.txn("gate") or 0
         # A first build takes batch 0 too, should there be one.
         above = ALL_BELOW if cells.txn("watermark") is None else watermark
-        if newest <= above or trusted.version < (cells.txn("source") or 0):
+        lookups = newest_lookups(settings.lake, cube)
+        moved = above != ALL_BELOW and _moved(cells, lookups)
+        if (newest <= above and not moved) or trusted.version < (cells.txn("source") or 0):
             return BuildResult(
                 cube.name, "none", cells.txn("build") or 0, watermark, watermark, cells.txn("source") or 0
             )
-        source = Source(cube, trusted, above, newest)
+        source = Source(cube, trusted, above, max(newest, above), lookups=lookups)
         stale = stale_days(duck, settings.lake, source, cells)
-        run = _Run(settings, duck, cells, Source(cube, trusted, above, newest, stale), progress)
-        return run.publish("build")
+        if moved:
+            # What has expired keeps what its lookups said.
+            renamed = changed_days(duck, settings.lake, cube, cells, lookups)
+            stale |= renamed - expired(duck, settings.lake, cube).days
+        return _Run(settings, duck, cells, replace(source, whole=stale), progress).publish("build")
 
 
 def refresh(
@@ -86,7 +94,8 @@ def refresh(
 ) -> BuildResult:
     """Make the cells of these UTC days anew from the trusted rows that the cube stands on; other days stay as they are.
 
-    Errors: LakeError when the cube was never built, or when trusted no longer has its source version.
+    Errors: LakeError when the cube was never built, or when trusted no longer has its source version,
+    or when rows of these days have expired.
     """
     with lease(settings.lake, table_of(cube).key):
         cells = delta.open_snapshot(settings.lake, table_of(cube))
@@ -95,7 +104,9 @@ def refresh(
             todo = f"Run `fleetcube build {cube.name}`."
             raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
         trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact), version)
-        source = Source(cube, trusted, watermark, watermark, frozenset(days))
+        lookups = built_lookups(settings.lake, cube, cells)
+        source = Source(cube, trusted, watermark, watermark, frozenset(days), lookups)
+        expired(duck, settings.lake, cube).refuse(cube.name, source.whole, "refreshed")
         if not source.whole:
             return BuildResult(cube.name, "none", cells.txn("build") or 0, watermark, watermark, version)
         return _Run(settings, duck, cells, source, progress).publish("refresh")
@@ -112,6 +123,7 @@ class _Run:
         self.started = time.monotonic()
         self.number = (cells.txn("build") or 0) + 1
         self.rows = 0
+        self.gone = expired(duck, settings.lake, source.cube).segments
         self.counts: dict[str, dict[str, int]] = {}
 
     def publish(self, kind: str) -> BuildResult:
@@ -121,6 +133,8 @@ class _Run:
         adds += self._kept(removes)
         faultpoint("builder.cells.after")
         numbers = {"build": self.number, "watermark": self.source.upto, "source": self.source.snapshot.version}
+        versions = self.source.lookups or {}
+        numbers |= {transaction(name): snapshot.version for name, snapshot in versions.items()}
         txns = {name: number for name, number in numbers.items() if number > self._stored(name)}
         faultpoint("builder.commit.before")
         delta.commit(self.settings.lake, self.cells.ref, self.cells, adds=adds, removes=removes, txns=txns)
@@ -138,7 +152,7 @@ class _Run:
             refreshed=tuple(sorted(self.source.whole)),
             seconds=time.monotonic() - self.started,
         )
-        _record(self.settings, self.duck, self.cube, result)
+        record(self.settings, self.duck, self.cube, result)
         return result
 
     def _stored(self, name: str) -> int:
@@ -147,6 +161,8 @@ class _Run:
 
     def _new_cells(self) -> list[DataFile]:
         """The files of the new cells: chunk by chunk of days, so that memory doesn't grow with history."""
+        if self.settings.engine == "spark":
+            return self._by_spark()
         files: list[DataFile] = []
         chunks = self.source.chunks()
         for place, days in enumerate(chunks):
@@ -159,17 +175,30 @@ class _Run:
         self._tell("commit", len(chunks), len(chunks))
         return files
 
+    def _by_spark(self) -> list[DataFile]:
+        """The same files, made by Spark's tasks."""
+        from cubes.spark.build import spark_cells
+
+        self._tell("aggregate on Spark", 0, 1)
+        made = spark_cells(
+            self.settings, self.duck, self.source, self.number, stats=_STATS, order=_ORDER, gone=self.gone
+        )
+        faultpoint("builder.spark.after")
+        self.rows, self.counts = made.rows, made.counts
+        self._tell("commit", 1, 1)
+        return made.files
+
     def _write(self, work: WorkCells, stem: str) -> list[DataFile]:
-        """One sorted file for each segment that the work tables touch."""
+        """One file for each segment that the work tables touch, in the order in which they give it."""
         files: list[DataFile] = []
-        for grain, segment in work.segments():
+        # Late rows of a range that has expired go to the grains that survive.
+        for grain, segment in [part for part in work.segments() if part not in self.gone]:
             files += self.duck.write(
                 work.select(grain, segment, self.number),
                 self.settings.lake,
                 self.cells.ref,
                 stem,
                 stats=_STATS,
-                order=_ORDER,
                 partition={"grain": grain, "segment": segment},
             )
         return files
@@ -182,11 +211,10 @@ class _Run:
     def _kept(self, removes: list[DataFile]) -> list[DataFile]:
         """Files with the other days' cells of the outdated files, by segment, unchanged to the build number."""
         files: list[DataFile] = []
-        others = f"NOT {among('CAST(bucket AS DATE)', self.source.whole)}"
         for grain, segment in sorted({_segment(file) for file in removes}):
             paths = [str(self.cells.root / file.path) for file in removes if _segment(file) == (grain, segment)]
             files += self.duck.write(
-                f"SELECT * FROM {self.duck.scan(self.cells, paths)} WHERE {others}",
+                self._others(grain, segment, paths),
                 self.settings.lake,
                 self.cells.ref,
                 f"build-{self.number:08d}-kept",
@@ -195,6 +223,24 @@ class _Run:
                 partition={"grain": grain, "segment": segment},
             )
         return files
+
+    def _others(self, grain: str, segment: str, paths: list[str]) -> str:
+        """SELECT of what a segment's outdated files hold of the other days.
+
+        A week or month that also holds other days is made of those days' cells again.
+        """
+        scan = self.duck.scan(self.cells, paths)
+        if GRAINS[grain].within_day:
+            return f"SELECT * FROM {scan} WHERE NOT {among('CAST(bucket AS DATE)', self.source.whole)}"
+        touched = bucket_starts(grain, self.source.whole)
+        finer = made_from(self.cube.grains)[grain]
+        start = f"make_timestamptz({bucket_us_sql(grain, 'epoch_us(bucket)')})"
+        days = f"""(SELECT * REPLACE ('{grain}' AS grain, '{segment}' AS segment, {start} AS bucket)
+            FROM {self.duck.scan(self.cells, self.cells.paths(lambda file: file.partition["grain"] == finer))}
+            WHERE CAST({start} AS DATE) IN ({touched}) AND {segment_sql(grain, start)} = '{segment}'
+            AND NOT {among("CAST(bucket AS DATE)", self.source.whole)})"""
+        whole = f"SELECT * FROM {scan} WHERE CAST(bucket AS DATE) NOT IN ({touched})"
+        return f"{whole} UNION ALL BY NAME {merged_sql(self.cube, days)}"
 
     def _count(self, work: WorkCells) -> None:
         self.rows += work.rows()
@@ -208,11 +254,16 @@ class _Run:
             self.progress(step, done, of)
 
 
+def _moved(cells: Snapshot, lookups: Mapping[str, Snapshot]) -> bool:
+    """Whether a lookup has a newer version than the cells were made with."""
+    return any(cells.txn(transaction(name)) != snapshot.version for name, snapshot in lookups.items())
+
+
 def _segment(file: DataFile) -> tuple[str, str]:
     return str(file.partition["grain"]), str(file.partition["segment"])
 
 
-def _record(settings: Settings, duck: Duck, cube: Cube, result: BuildResult) -> None:
+def record(settings: Settings, duck: Duck, cube: Cube, result: BuildResult) -> None:
     """A row of `builds` and one of the ledger: for people, after the fact; a kill before them loses only these."""
     counts = json.dumps({grain: dict(cuboids) for grain, cuboids in result.cuboid_rows}, separators=(",", ":"))
     digest = hashlib.sha256(

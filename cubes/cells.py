@@ -1,32 +1,36 @@
 """Partial cells in work tables: from rows to base cells, from base cells to every cuboid and grain.
 
 Each combination of dimension values gets an integer key first (table `fc_keys`), so everything after groups by two
-integers instead of many texts; this is what keeps a build near the cost of one plain GROUP BY. Work tables are
-temporary, belong to the connection, and spill to disk when memory is short:
+integers instead of many texts; this is what keeps a build near the cost of one plain GROUP BY. At the finest grain
+every cuboid is made from its smallest finished parent; one with as many groups as its parent is a copy under other
+keys. A coarser grain is made of the finer one's cells, all cuboids at once. Each cuboid's cells lie together in the
+work tables and so in the files, without a sort of whole rows. Work tables are temporary, belong to the connection, and
+spill to disk when memory is short:
 
     fc_keys(fc_k, cuboid, <dimensions>)        one row per group of a cuboid; dimensions left out are null
     fc_links(fc_k, parent, child_k, child)     the group of a child cuboid in which a parent's group lies
     fc_cells_<grain>(fc_k, bucket, rows, <states>)      bucket in microseconds since 1970
-    fc_slots_<grain>(fc_k, bucket, sketch, slot, n)
-    fc_times_<grain>(bucket, fc_at, segment)
+    fc_slots_<grain>(fc_k, bucket, sketch, slot, n)     slots of distributions, hashes of distinct values
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-from cubes import buckets
-from cubes.cuboids import Step, derivation
+from cubes import buckets, distinct, measures
+from cubes.cuboids import derivation
 from cubes.measures import merge_sql, partial_sql, quoted
 from cubes.model import Cube, Sketch
-from cubes.segments import bucket_us_sql, segment_sql
+from cubes.segments import bucket_us_sql, segment_range, segment_sql
+from lake.times import GRAINS, made_from
 
 if TYPE_CHECKING:
     from lake.duck import Duck
+
+_SLOT: Final = "fc_k, bucket, sketch, slot"
 
 
 @dataclass(frozen=True)
@@ -41,48 +45,55 @@ class WorkCells:
         return [
             (grain, segment)
             for grain in self.cube.grains
-            for (segment,) in self.duck.sql(f"SELECT DISTINCT segment FROM fc_times_{grain} ORDER BY segment")
+            for (segment,) in self.duck.sql(
+                f"""SELECT DISTINCT {segment_sql(grain, "make_timestamptz(bucket)")} AS segment
+                FROM (SELECT DISTINCT bucket FROM fc_cells_{grain}) ORDER BY segment"""
+            )
         ]
 
     def select(self, grain: str, segment: str, build: int) -> str:
-        """SELECT of the cells and slot rows of one segment, with all columns of the cube's table."""
-        parts = " UNION ALL BY NAME ".join(self._parts(grain, build))
-        return f"SELECT * FROM ({parts}) WHERE segment = '{segment}'"
+        """SELECT of the cells and slot rows of one segment, with all columns of the cube's table.
+
+        Each cuboid's lie together, the cells before the slots; where a segment is longer than a day, in order of time.
+        """
+        start, end = (int(moment.timestamp()) * 1_000_000 for moment in segment_range(grain, segment))
+        parts = self._parts(grain, f"WHERE bucket >= {start} AND bucket < {end}", segment=segment, build=build)
+        return " UNION ALL BY NAME ".join(parts)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Cells and slot rows by grain and cuboid (as text, for JSON)."""
         found: dict[str, dict[str, int]] = {}
         for grain in self.cube.grains:
-            inside = " UNION ALL ".join(f"({part})" for part in self._parts(grain, 0, "cuboid"))
+            inside = " UNION ALL ".join(f"({part})" for part in self._parts(grain, "", columns="cuboid"))
             rows = self.duck.sql(f"SELECT cuboid, count(*) FROM ({inside}) GROUP BY cuboid ORDER BY cuboid")
             found[grain] = {str(cuboid): count for cuboid, count in rows}
         return found
 
     def rows(self) -> int:
         """Rows of the fact behind the cells."""
-        base = self._of_cuboids([self.cube.base])
+        base = _of_cuboid(self.cube.base)
         return int(
             self.duck.sql(f"SELECT coalesce(sum(rows), 0) FROM fc_cells_{self.cube.grains[0]} WHERE {base}")[0][0]
         )
 
-    def _parts(self, grain: str, build: int, columns: str = "") -> Iterator[str]:
+    def _parts(self, grain: str, where: str, *, columns: str = "", segment: str = "", build: int = 0) -> Iterator[str]:
         """A SELECT of the grain's cells, then one for the slots of each group of sketches."""
         cube = self.cube
         dims = ", ".join(quoted(name) for name in cube.dimensions)
-        states = ", ".join(quoted(state.name) for state in cube.states)
-        head = f"'{grain}' AS grain, segment, cuboid, fc_at AS bucket, {dims}"
-        joins = f"JOIN fc_keys USING (fc_k) JOIN fc_times_{grain} USING (bucket)"
-        whole = columns or f"{head}, NULL AS sketch, NULL AS slot, NULL AS n, rows, {states}, {build} AS build"
-        yield f"SELECT {whole} FROM fc_cells_{grain} {joins} WHERE cuboid IN ({_listed(cube.cuboids)})"
-        nulls = ", ".join(f"NULL AS {quoted(state.name)}" for state in cube.states)
-        whole = columns or f"{head}, sketch, slot, n, NULL AS rows, {nulls}, {build} AS build"
+        states = "".join(f", {quoted(state.name)}" for state in cube.states)
+        head = f"'{grain}' AS grain, '{segment}' AS segment, cuboid, make_timestamptz(bucket) AS bucket, {dims}"
+        whole = columns or f"{head}, NULL AS sketch, NULL AS slot, NULL AS n, rows{states}, {build} AS build"
+        # The narrow rows are put in order, before their dimensions' texts are.
+        short = GRAINS[grain].segment == "%Y-%m-%d"
+        order = "" if columns or short else " ORDER BY (SELECT cuboid FROM fc_keys AS k WHERE k.fc_k = c.fc_k), bucket"
+        keys = "JOIN fc_keys USING (fc_k)"
+        yield f"SELECT {whole} FROM (SELECT * FROM fc_cells_{grain} AS c {where}{order}) {keys}"
+        nulls = "".join(f", NULL AS {quoted(state.name)}" for state in cube.states)
+        whole = columns or f"{head}, sketch, slot, n, NULL AS rows{nulls}, {build} AS build"
         for sketches in _alike(cube, grain):
-            names = ", ".join(f"'{sketch.column}'" for sketch in sketches)
-            yield f"""SELECT {whole} FROM fc_slots_{grain} {joins}
+            names = ", ".join(f"'{sketch.name}'" for sketch in sketches)
+            yield f"""SELECT {whole} FROM (SELECT * FROM fc_slots_{grain} AS c {where}{order}) {keys}
                 WHERE sketch IN ({names}) AND cuboid IN ({_listed(sketches[0].cuboids)})"""
-
-    def _of_cuboids(self, cuboids: Iterable[int]) -> str:
-        return f"fc_k IN (SELECT fc_k FROM fc_keys WHERE cuboid IN ({_listed(cuboids)}))"
 
 
 @contextmanager
@@ -91,14 +102,14 @@ def work_cells(duck: Duck, cube: Cube, rows: str) -> Iterator[WorkCells]:
 
     `rows` is scanned once for keys, once for base cells, and once per sketched column. The tables go with the context.
     """
-    buckets.install(duck)
+    measures.install(duck)
     _drop(duck, cube)
     try:
         _make_keys(duck, cube, rows)
-        _make_cells(duck, cube, rows)
+        lattice = _Lattice(duck, cube)
+        _make_cells(lattice, rows)
         for sketches in _alike(cube, cube.grains[-1]):
-            _make_slots(duck, cube, rows, sketches)
-        _make_times(duck, cube)
+            _make_slots(lattice, rows, sketches)
         yield WorkCells(duck, cube)
     finally:
         _drop(duck, cube)
@@ -133,103 +144,128 @@ def _make_keys(duck: Duck, cube: Cube, rows: str) -> None:
     duck.execute("CREATE TEMP TABLE fc_links (fc_k INTEGER, parent BIGINT, child_k INTEGER, child BIGINT)")
 
 
-def _make_cells(duck: Duck, cube: Cube, rows: str) -> None:
+@dataclass
+class _Lattice:
+    """Which group of each child cuboid a parent's groups lie in, written down once, and what is derived along it."""
+
+    duck: Duck
+    cube: Cube
+    groups: dict[int, int] = field(default_factory=dict)
+    done: set[tuple[int, int]] = field(default_factory=set)
+
+    def derive(self, table: str, top: int, wanted: Sequence[int], columns: str, merge: str) -> None:
+        """Add the rows of the `wanted` cuboids to a work table that holds those of `top`.
+
+        `columns` are the table's columns after fc_k and bucket; `merge` is a SELECT of the child's rows with the words
+        {parts} for the relation of the parent's under the child's keys.
+        """
+        if not self.groups:
+            self.groups = dict(self.duck.sql("SELECT cuboid, CAST(count(*) AS BIGINT) FROM fc_keys GROUP BY cuboid"))
+        for step in derivation(top, wanted, {cuboid: self.groups.get(cuboid, 0) for cuboid in {*wanted, top}}):
+            for child in step.children:
+                self._link(step.parent, child)
+                links = f"SELECT fc_k, child_k FROM fc_links WHERE parent = {step.parent} AND child = {child}"
+                parts = f"SELECT child_k AS fc_k, bucket, {columns} FROM {table} JOIN ({links}) USING (fc_k)"
+                same = self.groups.get(step.parent) == self.groups.get(child)
+                self.duck.execute(f"INSERT INTO {table} {parts if same else merge.format(parts=f'({parts})')}")
+
+    def _link(self, parent: int, child: int) -> None:
+        if (parent, child) in self.done:
+            return
+        self.done.add((parent, child))
+        same = " AND ".join(
+            f"outer_keys.{quoted(name)} IS NOT DISTINCT FROM inner_keys.{quoted(name)}"
+            for name in self.cube.kept(child)
+        )
+        self.duck.execute(
+            f"""INSERT INTO fc_links SELECT inner_keys.fc_k, {parent}, outer_keys.fc_k, {child}
+            FROM (SELECT * FROM fc_keys WHERE cuboid = {parent}) AS inner_keys
+            JOIN (SELECT * FROM fc_keys WHERE cuboid = {child}) AS outer_keys ON {same or "true"}"""
+        )
+
+
+def _make_cells(lattice: _Lattice, rows: str) -> None:
     """Base cells of the finest grain from rows, the other cuboids from them, and the coarser grains from all."""
-    finest = cube.grains[0]
+    duck, cube, finest = lattice.duck, lattice.cube, lattice.cube.grains[0]
+    names = "".join(f", {quoted(state.name)}" for state in cube.states)
     partials = "".join(f", {partial_sql(state)} AS {quoted(state.name)}" for state in cube.states)
+    merges = "".join(f", {merge_sql(state)} AS {quoted(state.name)}" for state in cube.states)
+    merges = f"CAST(sum(rows) AS BIGINT) AS rows{merges}"
     duck.execute(
         f"""CREATE TEMP TABLE fc_cells_{finest} AS
         SELECT fc_k, {bucket_us_sql(finest, "epoch_us(ts)")} AS bucket, count(*) AS rows{partials}
         FROM {coded_rows(cube, rows, cube.base)} GROUP BY ALL"""
     )
-    merges = "".join(f", {merge_sql(state)} AS {quoted(state.name)}" for state in cube.states)
-    merges = f"CAST(sum(rows) AS BIGINT) AS rows{merges}"
-    for step in _steps(duck, cube, cube.base, cube.cuboids):
-        _link(duck, cube, step)
-        duck.execute(
-            f"""INSERT INTO fc_cells_{finest} SELECT child_k, bucket, {merges}
-            FROM fc_cells_{finest} JOIN fc_links USING (fc_k) WHERE {_of_step(step)} GROUP BY child_k, bucket"""
-        )
-    for finer, grain in pairwise(cube.grains):
+    merge = f"SELECT fc_k, bucket, {merges} FROM {{parts}} GROUP BY fc_k, bucket"
+    lattice.derive(f"fc_cells_{finest}", cube.base, cube.cuboids, f"rows{names}", merge)
+    for grain, finer in made_from(cube.grains).items():
+        # In the order of the keys, which is that of the cuboids.
         duck.execute(
             f"""CREATE TEMP TABLE fc_cells_{grain} AS
-            SELECT fc_k, {bucket_us_sql(grain, "bucket")} AS bucket, {merges}
-            FROM fc_cells_{finer} AS finer GROUP BY fc_k, {bucket_us_sql(grain, "finer.bucket")}"""
+            SELECT fc_k, {bucket_us_sql(grain, "finer.bucket")} AS bucket, {merges}
+            FROM fc_cells_{finer} AS finer GROUP BY ALL ORDER BY fc_k"""
         )
 
 
-def _make_slots(duck: Duck, cube: Cube, rows: str, sketches: Sequence[Sketch]) -> None:
+def _make_slots(lattice: _Lattice, rows: str, sketches: Sequence[Sketch]) -> None:
     """Slots of sketches that are kept in the same cuboids: counted once for their common parent, then added up."""
-    top, grains = _top(sketches), sketches[0].grains
-    names = ", ".join(f"'{sketch.column}'" for sketch in sketches)
+    duck, cube = lattice.duck, lattice.cube
+    top, grains, most = _top(sketches), sketches[0].grains, sketches[0].most
+    finest = grains[0]
+    # A table of their own first: what is derived must not meet the slots of other sketches.
+    merge = f"SELECT {_SLOT}, CAST(sum(n) AS BIGINT) AS n FROM {{parts}} GROUP BY {_SLOT}{_smallest(most)}"
     for grain in grains:
         duck.execute(
             f"""CREATE TEMP TABLE IF NOT EXISTS fc_slots_{grain}
-            (fc_k INTEGER, bucket BIGINT, sketch VARCHAR, slot INTEGER, n BIGINT)"""
+            (fc_k INTEGER, bucket BIGINT, sketch VARCHAR, slot BIGINT, n BIGINT)"""
         )
-    finest = grains[0]
+    duck.execute(f"CREATE TEMP TABLE fc_slots_new AS SELECT * FROM fc_slots_{finest} LIMIT 0")
     for sketch in sketches:
-        value = quoted(sketch.column)
-        values = f"""SELECT fc_k, {bucket_us_sql(finest, "epoch_us(ts)")} AS bucket, {value} AS fc_value
-            FROM {coded_rows(cube, rows, top)} WHERE {value} IS NOT NULL"""
-        duck.execute(
-            f"""INSERT INTO fc_slots_{finest}
-            SELECT fc_k, bucket, '{sketch.column}', fc_slot, count(*)
-            FROM {buckets.with_slots_sql(f"({values})", "fc_value")} GROUP BY fc_k, bucket, fc_slot"""
-        )
-    for step in _steps(duck, cube, top, sketches[0].cuboids):
-        _link(duck, cube, step)
-        duck.execute(
-            f"""INSERT INTO fc_slots_{finest} SELECT child_k, bucket, sketch, slot, sum(n)
-            FROM fc_slots_{finest} JOIN fc_links USING (fc_k)
-            WHERE {_of_step(step)} AND sketch IN ({names}) GROUP BY child_k, bucket, sketch, slot"""
-        )
-    for finer, grain in pairwise(grains):
-        duck.execute(
-            f"""INSERT INTO fc_slots_{grain}
-            SELECT fc_k, {bucket_us_sql(grain, "finer.bucket")} AS coarse, sketch, slot, sum(n)
-            FROM fc_slots_{finer} AS finer WHERE sketch IN ({names}) GROUP BY fc_k, coarse, sketch, slot"""
-        )
+        duck.execute(f"INSERT INTO fc_slots_new {_counted(cube, sketch, rows, top)}")
+    lattice.derive("fc_slots_new", top, sketches[0].cuboids, "sketch, slot, n", merge)
+    duck.execute(f"INSERT INTO fc_slots_{finest} SELECT * FROM fc_slots_new")
+    duck.execute("DROP TABLE fc_slots_new")
+    for grain, finer in made_from(grains).items():
+        coarse = f"""SELECT fc_k, {bucket_us_sql(grain, "finer.bucket")} AS bucket, sketch, slot, n
+            FROM fc_slots_{finer} AS finer WHERE {_of(sketches)}"""
+        duck.execute(f"INSERT INTO fc_slots_{grain} {merge.format(parts=f'({coarse})')} ORDER BY fc_k")
 
 
-def _make_times(duck: Duck, cube: Cube) -> None:
-    for grain in cube.grains:
-        duck.execute(
-            f"""CREATE TEMP TABLE fc_times_{grain} AS
-            SELECT bucket, make_timestamptz(bucket) AS fc_at, {segment_sql(grain, "fc_at")} AS segment
-            FROM (SELECT DISTINCT bucket FROM fc_cells_{grain})"""
-        )
+def _counted(cube: Cube, sketch: Sketch, rows: str, top: int) -> str:
+    """SELECT of one sketch's slots of a cuboid, from rows."""
+    value = quoted(sketch.column)
+    values = f"""SELECT fc_k, {bucket_us_sql(sketch.grains[0], "epoch_us(ts)")} AS bucket, {value} AS fc_value
+        FROM {coded_rows(cube, rows, top)} WHERE {value} IS NOT NULL"""
+    if sketch.kind == "distinct":
+        # Counted by value first, so that each is hashed once.
+        values = f"SELECT fc_k, bucket, fc_value, count(*) AS fc_n FROM ({values}) GROUP BY ALL"
+        slots, n = f"SELECT *, {distinct.hash_sql('fc_value')} AS fc_slot FROM ({values})", "CAST(sum(fc_n) AS BIGINT)"
+    else:
+        slots, n = f"SELECT * FROM {buckets.with_slots_sql(f'({values})', 'fc_value')}", "count(*)"
+    return f"""SELECT fc_k, bucket, '{sketch.name}' AS sketch, fc_slot AS slot, {n} AS n FROM ({slots})
+        GROUP BY fc_k, bucket, fc_slot{_smallest(sketch.most)}"""
 
 
-def _steps(duck: Duck, cube: Cube, top: int, wanted: Sequence[int]) -> tuple[Step, ...]:
-    groups = {cuboid: int(count) for cuboid, count in duck.sql("SELECT cuboid, count(*) FROM fc_keys GROUP BY cuboid")}
-    return derivation(top, wanted, {cuboid: groups.get(cuboid, 0) for cuboid in {*wanted, top}})
+def _smallest(most: int) -> str:
+    """QUALIFY that keeps the smallest slots of each cell, where a sketch keeps no more than `most` (0: all)."""
+    window = "row_number() OVER (PARTITION BY fc_k, bucket, sketch ORDER BY slot)"
+    return f" QUALIFY {window} <= {most}" if most else ""
 
 
-def _link(duck: Duck, cube: Cube, step: Step) -> None:
-    """Write down, once, in which group of each child the groups of the parent lie."""
-    done = {child for (child,) in duck.sql(f"SELECT DISTINCT child FROM fc_links WHERE parent = {step.parent}")}
-    for child in set(step.children) - done:
-        same = " AND ".join(
-            f"outer_keys.{quoted(name)} IS NOT DISTINCT FROM inner_keys.{quoted(name)}" for name in cube.kept(child)
-        )
-        duck.execute(
-            f"""INSERT INTO fc_links SELECT inner_keys.fc_k, {step.parent}, outer_keys.fc_k, {child}
-            FROM (SELECT * FROM fc_keys WHERE cuboid = {step.parent}) AS inner_keys
-            JOIN (SELECT * FROM fc_keys WHERE cuboid = {child}) AS outer_keys ON {same or "true"}"""
-        )
+def _of(sketches: Iterable[Sketch]) -> str:
+    return f"sketch IN ({', '.join(repr(sketch.name) for sketch in sketches)})"
 
 
-def _of_step(step: Step) -> str:
-    return f"parent = {step.parent} AND child IN ({_listed(step.children)})"
+def _of_cuboid(cuboid: int) -> str:
+    return f"fc_k IN (SELECT fc_k FROM fc_keys WHERE cuboid = {cuboid})"
 
 
 def _alike(cube: Cube, grain: str) -> list[tuple[Sketch, ...]]:
-    """The sketches of a grain, those kept at the same grains in the same cuboids together."""
-    found: dict[tuple[tuple[str, ...], tuple[int, ...]], list[Sketch]] = {}
+    """The sketches of a grain, those of one kind kept at the same grains in the same cuboids together."""
+    found: dict[tuple[object, ...], list[Sketch]] = {}
     for sketch in cube.sketches:
         if grain in sketch.grains:
-            found.setdefault((sketch.grains, sketch.cuboids), []).append(sketch)
+            found.setdefault((sketch.grains, sketch.cuboids, sketch.kind, sketch.most), []).append(sketch)
     return [tuple(group) for group in found.values()]
 
 
@@ -246,7 +282,7 @@ def _listed(cuboids: Iterable[int]) -> str:
 
 
 def _drop(duck: Duck, cube: Cube) -> None:
-    tables = ["fc_keys", "fc_links"]
-    tables += [f"fc_{kind}_{grain}" for kind in ("cells", "slots", "times") for grain in cube.grains]
+    tables = ["fc_keys", "fc_links", "fc_slots_new"]
+    tables += [f"fc_{kind}_{grain}" for kind in ("cells", "slots") for grain in cube.grains]
     for table in tables:
         duck.execute(f"DROP TABLE IF EXISTS {table}")

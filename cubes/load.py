@@ -1,4 +1,4 @@
-"""Cube definitions: YAML files to `Cube` values, with errors that name file, line and field and propose a correction.
+"""Cube definitions: YAML or SQL to `Cube` values, with errors that name file, line and field and propose a correction.
 
 What changes a cell (fact, grains, order of dimensions, cuboids, states, slots, filter) makes the definition's digest;
 names of measures, descriptions, `keep` and `budget` don't, so changing those keeps the cells.
@@ -9,99 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final
 
-import sqlglot
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-
-from cubes.buckets import RELATIVE_ERROR
 from cubes.cuboids import Group, expand, mask
-from cubes.measures import states_of
-from cubes.model import Cube, Measure, Sketch, State
+from cubes.declare import read_statements
+from cubes.load_derived import read_derived
+from cubes.load_measures import read_measures
+from cubes.model import Cube, State
+from cubes.reading import Place, Reading
+from cubes.spec import CubeSpec, GroupSpec
 from lake.documents import Document, read_document
 from lake.errors import DefinitionError, did_you_mean
 from lake.facts import Fact, load_facts
-from lake.times import GRAINS
+from lake.times import GRAINS, WEEKS
 
 SHIPPED: Final = Path(__file__).parent / "definitions"
 _FORMAT: Final = 1  # of the cells; a greater one makes every digest new
-_STRICT: Final = ConfigDict(frozen=True, extra="forbid")
+_MOST_DIMENSIONS: Final = 62
 _DAYS: Final = {"d": 1, "w": 7, "y": 366}
-_FUNCTIONS: Final = ("count", "sum", "min", "max", "avg", "time_avg", "quantiles")
-# What a predicate may be made of: deterministic, per row, the same in every engine.
-_PREDICATE_NODES: Final = (
-    exp.And, exp.Between, exp.Boolean, exp.Column, exp.EQ, exp.GT, exp.GTE, exp.Identifier, exp.In, exp.Is, exp.LT,
-    exp.LTE, exp.Literal, exp.NEQ, exp.Neg, exp.Not, exp.Null, exp.Or, exp.Paren,
-)  # fmt: skip
-
-_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-_Place = tuple[str | int, ...]
-_Named = TypeVar("_Named")
-
-
-def _short_count(value: Any) -> Any:
-    return {"column": "" if value == "*" else value} if isinstance(value, str) else value
-
-
-def _short_measure(value: Any) -> Any:
-    if isinstance(value, str) and value != "count":
-        raise ValueError(f"'{value}' alone is no measure; write count, or for example {{sum: <column>}}.")
-    return {"count": "*"} if value == "count" else value
-
-
-class _CountSpec(BaseModel):
-    model_config = _STRICT
-    column: str = ""
-    where: str = ""
-
-
-class _MeasureSpec(BaseModel):
-    model_config = _STRICT
-    count: Annotated[_CountSpec, BeforeValidator(_short_count)] | None = None
-    sum: _Name | None = None
-    min: _Name | None = None
-    max: _Name | None = None
-    avg: _Name | None = None
-    time_avg: _Name | None = None
-    quantiles: _Name | None = None
-    relative_error: Decimal = Decimal("0.01")
-    grains: list[str] | None = None
-    without: list[str] = []
-    description: str = ""
-
-
-class _GroupSpec(BaseModel):
-    model_config = _STRICT
-    include: list[str] | None = None
-    mandatory: list[str] = []
-    hierarchies: list[list[str]] = []
-    joints: list[list[str]] = []
-    max_dimensions: int = Field(default=0, ge=0)
-
-
-class _BudgetSpec(BaseModel):
-    model_config = _STRICT
-    cuboids: int = Field(default=64, ge=1, le=4096)
-
-
-class _CubeSpec(BaseModel):
-    model_config = _STRICT
-    cube: _Name
-    fact: str
-    description: str = ""
-    grains: list[Literal["5m", "1h", "1d"]] = Field(min_length=1)
-    dimensions: list[str] = Field(min_length=1, max_length=62)
-    where: str = ""
-    cuboids: list[list[str]] = []
-    groups: list[_GroupSpec] = []
-    measures: dict[_Name, Annotated[_MeasureSpec, BeforeValidator(_short_measure)]] = Field(min_length=1)
-    keep: dict[str, str] = {}
-    budget: _BudgetSpec = _BudgetSpec()
 
 
 def load_cubes(folder: Path | None = None, facts: Mapping[str, Fact] | None = None) -> dict[str, Cube]:
@@ -111,31 +39,62 @@ def load_cubes(folder: Path | None = None, facts: Mapping[str, Fact] | None = No
     """
     known = load_facts() if facts is None else facts
     cubes: dict[str, Cube] = {}
+    for document in _documents(folder):
+        cube = read_cube(document, known)
+        if cube.name in cubes:
+            raise document.error(f"there is a cube '{cube.name}' already.", ("cube",), "Give it another name.")
+        _refuse_other_meanings(document, cube, cubes.values())
+        cubes[cube.name] = cube
+    return cubes
+
+
+def load_specs(folder: Path | None = None) -> dict[str, CubeSpec]:
+    """The definitions as they are written, by name; of the same files and with the same errors of form."""
+    specs = [document.validate(CubeSpec) for document in _documents(folder)]
+    return {spec.cube: spec for spec in specs}
+
+
+def _documents(folder: Path | None) -> Iterator[Document]:
+    """What is declared, in the order of the files: a cube to a YAML file, any number to a file of SQL."""
     for place in (SHIPPED, folder):
         if place is None or place == Path(""):
             continue
         if not place.is_dir():
             raise DefinitionError("no such folder of cubes.", where=str(place), todo="Correct the setting definitions.")
-        for path in sorted(place.glob("*.yaml")):
-            document = read_document(path)
-            cube = read_cube(document, known)
-            if cube.name in cubes:
-                raise document.error(f"there is a cube '{cube.name}' already.", ("cube",), "Give it another name.")
-            cubes[cube.name] = cube
-    return cubes
+        found = sorted([*place.glob("*.yaml"), *place.glob("*.sql")])
+        # A folder of definitions may also hold the rules of retention (lake/retention.py).
+        for path in (path for path in found if path.name != "retention.yaml"):
+            yield from read_statements(path) if path.suffix == ".sql" else [read_document(path)]
+
+
+def _refuse_other_meanings(document: Document, cube: Cube, others: Iterable[Cube]) -> None:
+    """A name in SQL means one thing: cubes over a fact agree on what their derived dimensions are."""
+    known = {one.name: (one, other) for other in others if other.fact == cube.fact for one in other.derived}
+    for one in cube.derived:
+        if one.name in known and known[one.name][0] != one:
+            what = f"dimension '{one.name}' is something else in cube {known[one.name][1].name}."
+            place = ("joins", one.lookup, one.name) if one.lookup and not one.edges else ("bands", one.name)
+            raise document.error(what, place, "Give it another name.")
 
 
 def read_cube(document: Document, facts: Mapping[str, Fact]) -> Cube:
     """The cube that one document defines; DefinitionError names the first thing that is wrong."""
-    spec = document.validate(_CubeSpec)
+    spec = _with_weeks(document.validate(CubeSpec))
     if spec.fact not in facts:
         raise document.error(f"there is no fact '{spec.fact}'.", ("fact",), did_you_mean(spec.fact, facts))
     reader = _Reader(document, spec, facts[spec.fact])
     grains, dimensions = reader.grains(), reader.dimensions()
-    cuboids = reader.cuboids()
-    measures, states, sketches = reader.measures(cuboids)
-    where = reader.predicate(spec.where, ("where",)) if spec.where else ""
-    reader.refuse_mixed_metrics(cuboids, states)
+    own = Reading(document, facts[spec.fact], reader.columns, grains, dimensions)
+    derived = read_derived(own, spec.joins, spec.bands)
+    dimensions += tuple(one.name for one in derived)
+    if len(dimensions) > _MOST_DIMENSIONS:
+        todo = "Split the cube."
+        raise document.error(f"{len(dimensions)} dimensions are more than {_MOST_DIMENSIONS}.", ("dimensions",), todo)
+    reading = replace(own, dimensions=dimensions)
+    cuboids = reader.cuboids(reading)
+    measures, states, sketches = read_measures(reading, spec.measures, cuboids)
+    where = reading.predicate(spec.where, ("where",)) if spec.where else ""
+    reader.refuse_mixed_metrics(reading, cuboids, states)
     return Cube(
         name=spec.cube,
         fact=spec.fact,
@@ -151,24 +110,46 @@ def read_cube(document: Document, facts: Mapping[str, Fact]) -> Cube:
             dimensions=dimensions,
             cuboids=cuboids,
             states=[[state.name, state.type, state.predicate] for state in states],
-            sketches=[[sketch.column, sketch.grains, sketch.cuboids] for sketch in sketches],
+            sketches=[
+                [sketch.name, sketch.grains, sketch.cuboids, *([sketch.most] if sketch.most else [])]
+                for sketch in sketches
+            ],
             where=where,
+            # Only where there are some, so that cubes without them keep their digests.
+            **({"derived": [list(astuple(one)) for one in derived]} if derived else {}),
         ),
         where=where,
         keep=reader.keep(),
         budget=spec.budget.cuboids,
+        budget_bytes=spec.budget.bytes_per_raw_byte,
         description=spec.description,
+        derived=derived,
     )
+
+
+def _with_weeks(spec: CubeSpec) -> CubeSpec:
+    """The form with the grain of its own week in place of 1w, wherever grains are named."""
+    name = WEEKS[spec.week_starts].name
+
+    def named(grains: Iterable[str]) -> list[str]:
+        return [name if grain == "1w" else grain for grain in grains]
+
+    measures = {
+        key: one if one.grains is None else one.model_copy(update={"grains": named(one.grains)})
+        for key, one in spec.measures.items()
+    }
+    keep = {name if grain == "1w" else grain: age for grain, age in spec.keep.items()}
+    return spec.model_copy(update={"grains": named(spec.grains), "measures": measures, "keep": keep})
 
 
 class _Reader:
     """The meaning of a definition whose form is right: names to columns, forms to values."""
 
-    def __init__(self, document: Document, spec: _CubeSpec, fact: Fact) -> None:
+    def __init__(self, document: Document, spec: CubeSpec, fact: Fact) -> None:
         self.document, self.spec, self.fact = document, spec, fact
         self.columns = {column.name: column for column in fact.columns}
 
-    def error(self, what: str, place: _Place, todo: str = "") -> DefinitionError:
+    def error(self, what: str, place: Place, todo: str = "") -> DefinitionError:
         return self.document.error(what, place, todo)
 
     def grains(self) -> tuple[str, ...]:
@@ -176,6 +157,11 @@ class _Reader:
         ordered = sorted(set(names), key=lambda name: GRAINS[name].seconds)
         if names != ordered:
             raise self.error("grains are not in order.", ("grains",), f"Write [{', '.join(ordered)}].")
+        above = [name for name in names if not GRAINS[name].within_day]
+        if above and "1d" not in names:
+            raise self.error(f"{above[0]} is made of days.", ("grains",), "Add 1d.")
+        if self.spec.week_starts != "monday" and not any(name.startswith("1w") for name in names):
+            raise self.error("there is no grain 1w.", ("week_starts",), "Add it to grains, or remove week_starts.")
         return tuple(names)
 
     def dimensions(self) -> tuple[str, ...]:
@@ -189,24 +175,14 @@ class _Reader:
                 raise self.error(f"'{name}' {known}.", where, did_you_mean(name, fit))
         return tuple(self.spec.dimensions)
 
-    def places(self, names: Iterable[str], where: _Place) -> tuple[int, ...]:
-        """Places of dimensions of this cube."""
-        found = []
-        for name in names:
-            if name not in self.spec.dimensions:
-                near = did_you_mean(name, self.spec.dimensions)
-                raise self.error(f"'{name}' is no dimension of this cube.", where, near)
-            found.append(self.spec.dimensions.index(name))
-        return tuple(found)
-
-    def cuboids(self) -> tuple[int, ...]:
+    def cuboids(self, reading: Reading) -> tuple[int, ...]:
         limit = self.spec.budget.cuboids
-        found = {mask(range(len(self.spec.dimensions)))}
+        found = {mask(range(len(reading.dimensions)))}
         for place, names in enumerate(self.spec.cuboids):
-            found.add(mask(self.places(names, ("cuboids", place))))
+            found.add(mask(reading.places(names, ("cuboids", place))))
         for place, group in enumerate(self.spec.groups):
             try:
-                found |= expand(self._group(group, ("groups", place)), limit)
+                found |= expand(self._group(reading, group, ("groups", place)), limit)
             except DefinitionError as error:
                 if error.where:
                     raise
@@ -216,114 +192,28 @@ class _Reader:
             raise self.error(f"{len(found)} cuboids are over the budget of {limit}.", ("cuboids",), todo)
         return tuple(sorted(found))
 
-    def _group(self, group: _GroupSpec, where: _Place) -> Group:
-        included = self.spec.dimensions if group.include is None else group.include
+    def _group(self, reading: Reading, group: GroupSpec, where: Place) -> Group:
+        included = reading.dimensions if group.include is None else group.include
         parts = Group(
-            dimensions=self.places(included, (*where, "include")),
-            mandatory=self.places(group.mandatory, (*where, "mandatory")),
-            hierarchies=tuple(self.places(names, (*where, "hierarchies")) for names in group.hierarchies),
-            joints=tuple(self.places(names, (*where, "joints")) for names in group.joints),
+            dimensions=reading.places(included, (*where, "include")),
+            mandatory=reading.places(group.mandatory, (*where, "mandatory")),
+            hierarchies=tuple(reading.places(names, (*where, "hierarchies")) for names in group.hierarchies),
+            joints=tuple(reading.places(names, (*where, "joints")) for names in group.joints),
             most=group.max_dimensions,
         )
         bound = [*parts.mandatory, *(place for unit in (*parts.hierarchies, *parts.joints) for place in unit)]
         twice = sorted({place for place in bound if bound.count(place) > 1})
         if twice:
-            name = self.spec.dimensions[twice[0]]
+            name = reading.dimensions[twice[0]]
             raise self.error(f"'{name}' is bound twice.", where, "Put it in one of mandatory, hierarchies, joints.")
         return parts
 
-    def measures(self, cuboids: tuple[int, ...]) -> tuple[tuple[Measure, ...], tuple[State, ...], tuple[Sketch, ...]]:
-        measures: list[Measure] = []
-        states: dict[str, State] = {}
-        sketches: dict[str, Sketch] = {}
-        for name, spec in self.spec.measures.items():
-            measure = self._measure(name, spec)
-            measures.append(measure)
-            kind = self.columns[measure.column].type if measure.column else ""
-            try:
-                found = states_of(measure, kind)
-            except DefinitionError as error:
-                raise self.error(error.what, ("measures", name), error.todo) from None
-            if measure.function == "time_avg" and "interval_s" not in self.columns:
-                raise self.error(
-                    f"fact {self.fact.name} has no interval_s to weigh by.", ("measures", name), "Use avg."
-                )
-            states.update({state.name: state for state in found})
-            if measure.function == "quantiles":
-                if measure.column in sketches:
-                    todo = "Declare its quantiles once."
-                    raise self.error(f"'{measure.column}' has quantiles already.", ("measures", name), todo)
-                left_out = mask(self.places(measure.without, ("measures", name, "without")))
-                kept = tuple(cuboid for cuboid in cuboids if not cuboid & left_out)
-                if not kept:
-                    raise self.error("no cuboid keeps them.", ("measures", name, "without"), "Leave out fewer.")
-                sketches[measure.column] = Sketch(measure.column, measure.grains, kept)
-        # In the order of their names, so that the order of measures is no part of the definition.
-        return tuple(measures), _sorted(states), _sorted(sketches)
-
-    def _measure(self, name: str, spec: _MeasureSpec) -> Measure:
-        where = ("measures", name)
-        given = [function for function in _FUNCTIONS if getattr(spec, function) is not None]
-        if len(given) != 1:
-            raise self.error("a measure has exactly one function.", where, f"Give one of {', '.join(_FUNCTIONS)}.")
-        function = given[0]
-        if function != "quantiles" and spec.model_fields_set & {"relative_error", "grains", "without"}:
-            raise self.error("relative_error, grains and without belong to quantiles.", where, "Remove them.")
-        column = spec.count.column if spec.count is not None else getattr(spec, function)
-        predicate = spec.count.where if spec.count is not None else ""
-        if column and column not in self.columns:
-            near = did_you_mean(column, self.columns)
-            raise self.error(f"fact {self.fact.name} has no column '{column}'.", (*where, function), near)
-        if column and predicate:
-            todo = f'Write {{count: {{where: "... AND {column} IS NOT NULL"}}}}.'
-            raise self.error("a count has a column or a where, not both.", (*where, function), todo)
-        if predicate:
-            predicate = self.predicate(predicate, (*where, "count", "where"))
-        measure = Measure(name, function, column, predicate, description=spec.description)
-        return measure if function != "quantiles" else self._quantiles(measure, spec, where)
-
-    def _quantiles(self, measure: Measure, spec: _MeasureSpec, where: _Place) -> Measure:
-        if not RELATIVE_ERROR <= spec.relative_error < 1:
-            what = f"slots can't promise a relative error of {spec.relative_error}; the least is {RELATIVE_ERROR}."
-            raise self.error(what, (*where, "relative_error"), "Write 0.01, or ask exact percentiles with --raw.")
-        grains = tuple(self.spec.grains) if spec.grains is None else tuple(spec.grains)
-        for grain in grains:
-            if grain not in self.spec.grains:
-                near = did_you_mean(grain, self.spec.grains)
-                raise self.error(f"'{grain}' is no grain of this cube.", (*where, "grains"), near)
-        kept = tuple(grain for grain in self.spec.grains if grain in grains)
-        # A coarser grain's slots are added up from a finer one's, so none may be left out in between.
-        if kept != tuple(self.spec.grains)[len(self.spec.grains) - len(kept) :] or not kept:
-            todo = f"Write the coarsest ones, such as [{', '.join(self.spec.grains[-2:])}]."
-            raise self.error("quantiles are kept at the coarsest grains.", (*where, "grains"), todo)
-        return Measure(
-            measure.name, measure.function, measure.column,
-            grains=kept, without=tuple(spec.without),
-            relative_error=f"{spec.relative_error:f}", description=measure.description,
-        )  # fmt: skip
-
-    def predicate(self, text: str, where: _Place) -> str:
-        """A predicate on one row in its canonical text; functions and sub-queries are refused."""
-        try:
-            tree = sqlglot.parse_one(text, read="duckdb")
-        except SqlglotError as error:
-            reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()[0]
-            raise self.error(f"not a predicate: {reason}", where, "Write for example \"status <> 'ok'\".") from None
-        for node in tree.walk():
-            if not isinstance(node, _PREDICATE_NODES):
-                todo = "Use comparisons, AND, OR, NOT, IN, BETWEEN and IS NULL of columns and constants."
-                raise self.error(f"a predicate can't hold '{node.sql(dialect='duckdb')}'.", where, todo)
-            if isinstance(node, exp.Column) and (node.table or node.name not in self.columns):
-                near = did_you_mean(node.name, self.columns)
-                raise self.error(f"fact {self.fact.name} has no column '{node.sql()}'.", where, near)
-        return tree.sql(dialect="duckdb")
-
-    def refuse_mixed_metrics(self, cuboids: tuple[int, ...], states: tuple[State, ...]) -> None:
+    def refuse_mixed_metrics(self, reading: Reading, cuboids: tuple[int, ...], states: tuple[State, ...]) -> None:
         """Values of different metrics must never be added up: each cuboid of them keeps `metric`."""
         if "metric" not in self.columns or not any(state.column == "value" for state in states):
             return
         for cuboid in cuboids:
-            if "metric" not in [name for place, name in enumerate(self.spec.dimensions) if cuboid >> place & 1]:
+            if "metric" not in [name for place, name in enumerate(reading.dimensions) if cuboid >> place & 1]:
                 todo = "Keep metric in every cuboid, or leave out the measures of value."
                 raise self.error("a cuboid without metric would mix values of different metrics.", ("cuboids",), todo)
 
@@ -341,10 +231,6 @@ class _Reader:
         if [days for _, days in found] != sorted(days for _, days in found):
             raise self.error("a coarser grain is kept at least as long as a finer one.", ("keep",), "Correct it.")
         return tuple(found)
-
-
-def _sorted(named: Mapping[str, _Named]) -> tuple[_Named, ...]:
-    return tuple(named[name] for name in sorted(named))
 
 
 def _digest(**content: Any) -> str:

@@ -5,14 +5,20 @@ same as SQL's own: a null value counts in `rows` and in nothing else; a sum, min
 is null; a count of nothing is 0; a conditional count takes the rows for which its predicate is true, not null;
 a time-weighted mean takes the rows in which both the value and `interval_s` are there, and is null where their
 weight is 0. NaN and infinities never enter trusted. Sums are exact decimals, and overflow is an error of the engine.
+docs/measures.md tells each measure's state, merge, value and error.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
+from cubes import buckets, distinct, spread
 from cubes.model import Measure, State
 from lake.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from lake.duck import Duck
 
 # The fact's column type -> engine type of a value and of its sum. Every other type has no arithmetic.
 _VALUE_TYPES: Final = {
@@ -22,8 +28,10 @@ _VALUE_TYPES: Final = {
     "integer": ("BIGINT", "DECIMAL(38,0)"),
 }
 WEIGHT: Final = "interval_s"
+_TIME: Final = "epoch_us(ts)"
 
-# measure function -> functions of the states that it is made of
+# measure function -> functions of the states that it is made of; a part that a column's type has no need of is left out
+_SPREAD: Final = ("count", "sum", "squares", "fractions")
 _PARTS: Final = {
     "count": ("count",),
     "sum": ("sum",),
@@ -31,8 +39,29 @@ _PARTS: Final = {
     "max": ("max",),
     "avg": ("sum", "count"),
     "time_avg": ("weighted", "weight"),
+    "integral": ("weighted",),
+    "coverage": ("weight",),
+    "rate": ("sum",),
+    "last": ("last", "last_at"),
+    **dict.fromkeys(spread.FORMS, _SPREAD),
+    "ratio": (),
     "quantiles": ("count", "min", "max"),
+    "distinct": (),
 }
+FUNCTIONS: Final = tuple(_PARTS)
+# Functions that weigh by interval_s, and those that are kept as long rows beside the cells.
+WEIGHED: Final = ("time_avg", "integral", "coverage")
+SKETCHED: Final = ("quantiles", "distinct")
+# Functions whose values add up, so that a ratio can be made of two of them.
+ADDITIVE: Final = ("count", "sum", "integral")
+# What `last` takes the greatest of, for expressions over rows and cells: a value and its time; null for no value.
+_LATEST: Final = """CREATE OR REPLACE MACRO fc_latest(fc_at, fc_v) AS
+    CASE WHEN fc_v IS NOT NULL THEN struct_pack(at := fc_at, v := fc_v) END"""
+# Seconds between two times, cut by a range whose ends may be null; null for none.
+_SECONDS: Final = """CREATE OR REPLACE MACRO fc_seconds(fc_from, fc_to, fc_low, fc_high) AS
+    nullif(CAST(epoch_us(least(fc_to, fc_high)) - epoch_us(greatest(fc_from, fc_low)) AS DECIMAL(18, 0))
+    * CAST(0.000001 AS DECIMAL(6, 6)), 0)"""
+_NONE: Final[Mapping[str, Measure]] = {}
 
 
 def states_of(measure: Measure, column_type: str) -> tuple[State, ...]:
@@ -44,7 +73,8 @@ def states_of(measure: Measure, column_type: str) -> tuple[State, ...]:
         return (State("where", measure.name, "BIGINT", measure.where),)
     if not measure.column:
         return ()
-    return tuple(State(part, measure.column, _state_type(part, column_type)) for part in _PARTS[measure.function])
+    parts = [part for part in _PARTS[measure.function] if part != "fractions" or spread.is_split(column_type)]
+    return tuple(State(part, measure.column, _state_type(part, column_type)) for part in parts)
 
 
 def partial_sql(state: State, dialect: str = "duckdb") -> str:
@@ -64,6 +94,14 @@ def partial_sql(state: State, dialect: str = "duckdb") -> str:
             return f"CAST(sum({column} * {WEIGHT}) AS {state.type})"
         case "weight":
             return f"CAST(sum({WEIGHT}) FILTER (WHERE {column} IS NOT NULL) AS {state.type})"
+        case "squares":
+            return f"CAST(sum({spread.square_sql(column, state.type)}) AS {state.type})"
+        case "fractions":
+            return f"CAST(sum(fc_square_rest({column})) AS {state.type})"
+        case "last":
+            return f"CAST({_latest(column, _TIME)}.v AS {state.type})"
+        case "last_at":
+            return f"{_latest(column, _TIME)}.at"
     raise DefinitionError(f"There is no state '{state.function}'.", todo="Use the states of cubes.measures.")
 
 
@@ -76,15 +114,30 @@ def merge_sql(state: State, dialect: str = "duckdb") -> str:
             return f"CAST(coalesce(sum({column}), 0) AS BIGINT)"
         case "min" | "max":
             return f"{state.function}({column})"
+        case "last" | "last_at":
+            held = _latest(quoted(f"last_{state.column}"), quoted(f"last_at_{state.column}"))
+            return f"CAST({held}.v AS {state.type})" if state.function == "last" else f"{held}.at"
     return f"CAST(sum({column}) AS {state.type})"
 
 
-def final_sql(measure: Measure, dialect: str = "duckdb") -> str:
+def final_sql(
+    measure: Measure,
+    dialect: str = "duckdb",
+    *,
+    seconds: str = "",
+    split: bool = True,
+    others: Mapping[str, Measure] = _NONE,
+) -> str:
     """Expression over one merged cell (`rows` and state columns) that gives the measure's value.
 
-    Quantiles have no single value: the router makes them from slots with `cubes.buckets`.
+    `seconds` is an expression for the length of the time asked for, which rate and coverage divide by; `split` says
+    whether the column's squares are kept in two states (`cubes.spread.is_split`); `others` are the cube's measures by
+    name, for a ratio. Quantiles and distinct have no value in the cell: the router makes them with `cubes.buckets` and
+    `cubes.distinct`.
     """
     _only_duckdb(dialect)
+    if measure.function == "ratio":
+        return f"fc_divide({final_sql(others[measure.of])}, nullif({final_sql(others[measure.over])}, 0))"
     if measure.where:
         return quoted(f"where_{measure.name}")
     if not measure.column:
@@ -94,9 +147,28 @@ def final_sql(measure: Measure, dialect: str = "duckdb") -> str:
             return f"fc_avg({quoted('sum_' + measure.column)}, {quoted('count_' + measure.column)})"
         case "time_avg":
             return f"fc_time_avg({quoted('weighted_' + measure.column)}, {quoted('weight_' + measure.column)})"
+        case "integral":
+            return quoted(f"weighted_{measure.column}")
+        case "rate" | "coverage":
+            part = {"rate": "sum", "coverage": "weight"}[measure.function]
+            return f"fc_divide({quoted(f'{part}_{measure.column}')}, nullif({seconds}, 0))"
+        case function if function in spread.FORMS:
+            count, total, squares, fractions = (quoted(f"{part}_{measure.column}") for part in _SPREAD)
+            return spread.final_sql(function, (count, total, squares, fractions if split else ""))
         case "quantiles":
             raise DefinitionError(f"'{measure.name}' holds quantiles, which need a rank.", todo="Ask percentile_cont.")
+        case "distinct":
+            raise DefinitionError(f"'{measure.name}' holds hashes, which are counted.", todo="Ask count(DISTINCT ...).")
     return quoted(f"{measure.function}_{measure.column}")
+
+
+def install(duck: Duck) -> None:
+    """Give a connection every table and macro that the expressions of measures need; a second call changes nothing."""
+    buckets.install(duck)
+    distinct.install(duck)
+    spread.install(duck)
+    duck.execute(_LATEST)
+    duck.execute(_SECONDS)
 
 
 def quoted(name: str) -> str:
@@ -113,6 +185,12 @@ def _state_type(function: str, column_type: str) -> str:
             return "DECIMAL(38,12)"
         case "weight":
             return "DECIMAL(38,3)"
+        case "last_at":
+            return "BIGINT"
+        case "fractions":
+            return spread.FRACTIONS
+        case "squares":
+            found = spread.SQUARES.get(column_type, "")
         case "sum":
             found = total
         case _:
@@ -123,6 +201,11 @@ def _state_type(function: str, column_type: str) -> str:
             todo=f"Measure a column of type {', '.join(_VALUE_TYPES)}, or count it.",
         )
     return found
+
+
+def _latest(value: str, at: str) -> str:
+    """Aggregate: the greatest (at, v) of those whose value is not null, as a struct in brackets."""
+    return f"(max(struct_pack(at := {at}, v := {value})) FILTER (WHERE {value} IS NOT NULL))"
 
 
 def _only_duckdb(dialect: str) -> None:

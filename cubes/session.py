@@ -13,9 +13,10 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from cubes import buckets
+from cubes import measures
 from cubes.load import load_cubes
 from cubes.model import Cube
+from cubes.plan.querylog import QueryLog
 from cubes.route import route
 from cubes.route.explain import explain_lines
 from cubes.route.receipt import errors_of, make_receipt, notices, path_of
@@ -105,12 +106,13 @@ class Session:
         known = tuple(load_cubes(own).values() if cubes is None else cubes)
         self._clock = clock
         self._duck = connect(settings)
-        buckets.install(self._duck)
+        measures.install(self._duck)
         # Only files of the lake, from here on: its folder by name, nothing else of disk or network.
         inside = text_literal(str(settings.lake.resolve()))
         for text in (f"SET allowed_directories = [{inside}]", *_LOCKS):
             self._duck.execute(text)
         self._shelf = Shelf(settings.lake.resolve(), self._duck, known)
+        self._log = QueryLog(settings.lake.resolve(), clock)
         self._plans: OrderedDict[tuple[str, bool, bool], tuple[Statement, View]] = OrderedDict()
 
     def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False) -> Answer:
@@ -130,6 +132,7 @@ class Session:
             table = table.rename_columns([name for name, _ in statement.outputs])
             errors = errors_of(statement)
         latency_ms = {"plan": (planned - started) * 1e3, "execute": (perf_counter() - planned) * 1e3}
+        told = () if explain else self._log.add(statement, view, sum(latency_ms.values()))
         return Answer(
             tuple(
                 OutputColumn(column.name, _sql_type(str(column.type)), error)
@@ -137,7 +140,7 @@ class Session:
             ),
             table,
             path_of(statement),
-            notices(statement),
+            (*notices(statement), *told),
             lambda: make_receipt(statement, view, latency_ms),
         )
 
@@ -150,7 +153,8 @@ class Session:
         self._duck.interrupt()
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Let go of the engine, and write what the query log still holds."""
+        self._log.flush()
         self._duck.connection.close()
 
     def __enter__(self) -> Session:

@@ -6,15 +6,19 @@ lie below it are never opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cubes.derived import with_derived_sql
+from cubes.expired import expired
+from cubes.lookup_state import newest_lookups
 from cubes.model import Cube
 from lake import delta, tables
 from lake.errors import LakeError
+from lake.times import coarsest_within_day
 
 if TYPE_CHECKING:
     from lake.delta import DataFile, Snapshot
@@ -27,13 +31,17 @@ _CHUNK_ROWS: Final = 8_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """Trusted rows of `snapshot` with `above` < batch <= `upto`, and of the days `whole` all with batch <= `upto`."""
+    """Trusted rows of `snapshot` with `above` < batch <= `upto`, and of the days `whole` all with batch <= `upto`.
+
+    `lookups` are the versions that derived dimensions are made with; None: the newest.
+    """
 
     cube: Cube
     snapshot: Snapshot
     above: int
     upto: int
     whole: frozenset[date] = frozenset()
+    lookups: Mapping[str, Snapshot] | None = None
 
     def days(self) -> dict[date, int]:
         """The days that may hold such rows, ascending, each with a number that its rows don't exceed."""
@@ -55,7 +63,7 @@ class Source:
         return found
 
     def relation(self, duck: Duck, days: Iterable[date]) -> str:
-        """SQL relation of the rows of these days, with the columns of the fact's trusted table."""
+        """SQL relation of the rows of these days: the columns of the trusted table, and derived dimensions."""
         wanted = set(days)
         paths = self.snapshot.paths(lambda file: _day(file) in wanted and self._may_hold(file))
         new = f"batch > {self.above}"
@@ -65,7 +73,12 @@ class Source:
             among("day", wanted),
             f"({self.cube.where})" if self.cube.where else "true",
         ]
-        return f"(SELECT * FROM {duck.scan(self.snapshot, paths)} WHERE {' AND '.join(filters)})"
+        rows = f"(SELECT * FROM {duck.scan(self.snapshot, paths)} WHERE {' AND '.join(filters)})"
+        if not self.cube.derived:
+            return rows
+        lake = self.snapshot.root.parents[self.snapshot.ref.key.count("/")]
+        held = newest_lookups(lake, self.cube) if self.lookups is None else self.lookups
+        return with_derived_sql(rows, self.cube.derived, {name: duck.scan(one) for name, one in held.items()})
 
     def _may_hold(self, file: DataFile) -> bool:
         return _day(file) in self.whole or file.may_hold("batch", at_least=self.above + 1, at_most=self.upto)
@@ -79,13 +92,15 @@ def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> froze
     """
     if cells.txn("source") is None or not _may_be_withdrawn(duck, lake, source):
         return frozenset()
-    days = _vanished(lake, source, cells)
+    # What has expired went for good, and its cells are to stay.
+    days = _vanished(lake, source, cells) - expired(duck, lake, source.cube).days
     if not days:
         return frozenset()
     before = Source(source.cube, source.snapshot, ALL_BELOW, source.above)
     there = dict(duck.sql(f"SELECT day, count(*) FROM {before.relation(duck, days)} GROUP BY day"))
-    # The coarsest grain is kept longest, and no bucket is longer than a day.
-    paths = cells.paths(lambda file: file.partition["grain"] == source.cube.grains[-1])
+    # Of the grains that tell days apart, the coarsest is kept longest.
+    daily = coarsest_within_day(source.cube.grains)
+    paths = cells.paths(lambda file: file.partition["grain"] == daily)
     held = dict(
         duck.sql(
             f"""SELECT CAST(bucket AS DATE) AS day, sum(rows) FROM {duck.scan(cells, paths)}

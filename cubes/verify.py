@@ -11,23 +11,29 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
+from datetime import time as midnight
 from typing import TYPE_CHECKING, Any
 
-from cubes import buckets
+from cubes import buckets, measures
+from cubes.expired import Expired, expired
+from cubes.lookup_state import built_lookups
 from cubes.measures import merge_sql, partial_sql, quoted
 from cubes.model import Cube, Sketch
 from cubes.segments import segment_sql, table_of
 from cubes.source import ALL_BELOW, Source
 from lake import delta, tables
 from lake.errors import LakeError
-from lake.times import GRAINS
+from lake.times import GRAINS, iso
 
 if TYPE_CHECKING:
     from lake.duck import Duck
     from lake.settings import Settings
 
 _SHOWN = 20
+# The hash of cubes.distinct by another way: the digest's first bytes turned round as text, read as a number.
+_BYTES = " || ".join(f"substr(md5(fc_value), {at}, 2)" for at in range(15, 0, -2))
+_HASH = f"CAST(CAST('0x' || {_BYTES} AS UBIGINT) // 2 AS BIGINT)"
 
 
 @dataclass(frozen=True)
@@ -72,30 +78,37 @@ def verify(
 ) -> VerifyReport:
     """Compare the cube's cells of the UTC days from `since` to before `until` (all without them) with trusted rows.
 
-    Errors: LakeError when the cube was never built, or its source version of trusted is gone.
+    Without a range, days whose rows have expired are left out: what proved their cells is in the table `deletions`.
+    Errors: LakeError when the cube was never built, its source version of trusted is gone, or rows of the range have
+    expired.
     """
     started = time.monotonic()
-    buckets.install(duck)
+    measures.install(duck)
     cells = delta.open_snapshot(settings.lake, table_of(cube))
     version, watermark = cells.txn("source"), cells.txn("watermark")
     if version is None or watermark is None:
         todo = f"Run `fleetcube build {cube.name}`."
         raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
     trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact), version)
-    source = Source(cube, trusted, ALL_BELOW, watermark)
-    days = [day for day in source.days() if (since is None or day >= since) and (until is None or day < until)]
+    lookups = built_lookups(settings.lake, cube, cells)
+    source = Source(cube, trusted, ALL_BELOW, watermark, lookups=lookups)
+    gone = expired(duck, settings.lake, cube)
+    if since is not None or until is not None:
+        gone.refuse(cube.name, [day for day in gone.days if _in_range(day, since, until)], "verified")
+    days = [day for day in source.days() if _in_range(day, since, until) and day not in gone.days]
     rows = source.relation(duck, days)
-    stored = f"(SELECT * FROM {duck.scan(cells)} WHERE {_within(since, until)})"
+    stored = f"(SELECT * FROM {duck.scan(cells)} WHERE {_within(since, until)} AND {gone.spares(cube.grains)})"
     compared = {False: 0, True: 0}
     differences, shown = _strays(duck, cube, stored)
-    for sketch in cube.sketches:
+    slotted = [sketch for sketch in cube.sketches if sketch.kind == "quantiles"]
+    for sketch in slotted:
         _find_slots(duck, sketch, rows)
-    for comparison in _comparisons(cube, rows, stored):
+    for comparison in _comparisons(cube, rows, stored, since, until, gone=gone):
         count, wrong, texts = _compare(duck, comparison)
         compared[comparison.is_slots] += count
         differences += wrong
         shown += texts
-    for sketch in cube.sketches:
+    for sketch in slotted:
         duck.execute(f"DROP TABLE fc_found_{sketch.column}")
     return VerifyReport(
         cube=cube.name,
@@ -111,19 +124,38 @@ def verify(
     )
 
 
+def _in_range(day: date, since: date | None, until: date | None) -> bool:
+    return (since is None or day >= since) and (until is None or day < until)
+
+
 def _within(since: date | None, until: date | None) -> str:
     bounds = [f"bucket >= TIMESTAMPTZ '{since} 00:00:00+00'"] if since is not None else []
     bounds += [f"bucket < TIMESTAMPTZ '{until} 00:00:00+00'"] if until is not None else []
     return " AND ".join(bounds) or "true"
 
 
-def _comparisons(cube: Cube, rows: str, stored: str) -> Iterator[_Comparison]:
+def _comparisons(
+    cube: Cube, rows: str, stored: str, since: date | None, until: date | None, *, gone: Expired
+) -> Iterator[_Comparison]:
     for grain in cube.grains:
+        made = _whole_buckets(grain, rows, "ts", since, until)
+        made = f"(SELECT * FROM {made} WHERE {gone.spares_sql(grain, _bucket(grain))})"
+        held = _whole_buckets(grain, stored, "bucket", since, until)
         for cuboid in cube.cuboids:
-            yield _cells(cube, grain, cuboid, rows=rows, stored=stored)
+            yield _cells(cube, grain, cuboid, rows=made, stored=held)
             for sketch in cube.sketches:
                 if grain in sketch.grains and cuboid in sketch.cuboids:
-                    yield _slots(cube, grain, cuboid, sketch, rows=rows, stored=stored)
+                    yield _slots(cube, grain, cuboid, sketch, rows=made, stored=held)
+
+
+def _whole_buckets(grain: str, relation: str, column: str, since: date | None, until: date | None) -> str:
+    """The relation without weeks or months that lie in the range only in part."""
+    if GRAINS[grain].within_day or (since is None and until is None):
+        return relation
+    first, after = (None if at is None else datetime.combine(at, midnight(), tzinfo=UTC) for at in (since, until))
+    bounds = [f"{column} >= TIMESTAMPTZ '{iso(GRAINS[grain].ceil(first))}'"] if first is not None else []
+    bounds += [f"{column} < TIMESTAMPTZ '{iso(GRAINS[grain].floor(after))}'"] if after is not None else []
+    return f"(SELECT * FROM {relation} WHERE {' AND '.join(bounds)})"
 
 
 def _cells(cube: Cube, grain: str, cuboid: int, *, rows: str, stored: str) -> _Comparison:
@@ -143,15 +175,22 @@ def _cells(cube: Cube, grain: str, cuboid: int, *, rows: str, stored: str) -> _C
 
 def _slots(cube: Cube, grain: str, cuboid: int, sketch: Sketch, *, rows: str, stored: str) -> _Comparison:
     dims = "".join(f", {quoted(name)}" for name in cube.kept(cuboid))
-    value = quoted(sketch.column)
-    counted = f"""SELECT {_bucket(grain)} AS bucket{dims}, CAST({value} AS DECIMAL(38,9)) AS fc_value, count(*) AS fc_n
+    value, distinct = quoted(sketch.column), sketch.kind == "distinct"
+    read = f"CAST({value} AS {'VARCHAR' if distinct else 'DECIMAL(38,9)'})"
+    counted = f"""SELECT {_bucket(grain)} AS bucket{dims}, {read} AS fc_value, count(*) AS fc_n
         FROM {rows} WHERE {value} IS NOT NULL GROUP BY ALL"""
+    slotted = f"({counted}) JOIN fc_found_{sketch.column} ON fc_value = found"
+    if distinct:
+        slotted = f"(SELECT *, {_HASH} AS slot FROM ({counted}))"
+    rank = f"row_number() OVER (PARTITION BY bucket{dims} ORDER BY slot)"
+    smallest = f" QUALIFY {rank} <= {sketch.most}" if distinct else ""
     return _Comparison(
-        title=f"{grain} slots of {sketch.column} by {', '.join(cube.kept(cuboid)) or 'nothing'}",
+        title=f"{grain} slots of {sketch.name} by {', '.join(cube.kept(cuboid)) or 'nothing'}",
         expected=f"""SELECT bucket{dims}, CAST(slot AS BIGINT) AS slot, CAST(sum(fc_n) AS BIGINT) AS n
-            FROM ({counted}) JOIN fc_found_{sketch.column} ON fc_value = found GROUP BY bucket{dims}, slot""",
+            FROM {slotted} GROUP BY bucket{dims}, slot{smallest}""",
         stored=f"""SELECT bucket{dims}, slot, CAST(sum(n) AS BIGINT) AS n FROM {stored}
-            WHERE grain = '{grain}' AND cuboid = {cuboid} AND sketch = '{sketch.column}' GROUP BY bucket{dims}, slot""",
+            WHERE grain = '{grain}' AND cuboid = {cuboid} AND sketch = '{sketch.name}'
+            GROUP BY bucket{dims}, slot{smallest}""",
         keys=("bucket", *cube.kept(cuboid), "slot"),
         is_slots=True,
     )
@@ -171,9 +210,12 @@ def _find_slots(duck: Duck, sketch: Sketch, rows: str) -> None:
 
 
 def _bucket(grain: str) -> str:
-    length = GRAINS[grain].seconds * 1_000_000
+    found = GRAINS[grain]
+    if found.months:
+        return "CAST(strftime(ts, '%Y-%m-01 00:00:00+00') AS TIMESTAMPTZ)"
+    length, origin = found.seconds * 1_000_000, found.origin_s * 1_000_000
     # The remainder takes the sign of the time; the second one makes it count from the bucket's start before 1970 too.
-    return f"make_timestamptz(epoch_us(ts) - (epoch_us(ts) % {length} + {length}) % {length})"
+    return f"make_timestamptz(epoch_us(ts) - ((epoch_us(ts) - {origin}) % {length} + {length}) % {length})"
 
 
 def _compare(duck: Duck, comparison: _Comparison) -> tuple[int, int, list[str]]:
@@ -229,8 +271,7 @@ def _in_words(comparison: _Comparison, columns: list[str], rows: list[tuple[Any,
 def _strays(duck: Duck, cube: Cube, stored: str) -> tuple[int, list[str]]:
     """Stored rows of a grain, cuboid or sketch that the definition doesn't have."""
     kept = " OR ".join(
-        f"(sketch = '{sketch.column}' AND grain IN ({_texts(sketch.grains)})"
-        f" AND cuboid IN ({_numbers(sketch.cuboids)}))"
+        f"(sketch = '{sketch.name}' AND grain IN ({_texts(sketch.grains)}) AND cuboid IN ({_numbers(sketch.cuboids)}))"
         for sketch in cube.sketches
     )
     planned = f"cuboid IN ({_numbers(cube.cuboids)}) AND grain IN ({_texts(cube.grains)})"
@@ -254,13 +295,23 @@ def _digests(duck: Duck, cube: Cube, stored: str) -> Iterator[tuple[str, str, st
     line = ", ".join(f"coalesce(CAST({field} AS VARCHAR), '~')" for field in fields)
     for grain in cube.grains:
         lines = f"""SELECT {segment_sql(grain, "bucket")} AS segment, concat_ws('|', {line}) AS line
-            FROM {stored} WHERE grain = '{grain}' GROUP BY {", ".join(keys)}"""
+            FROM {stored} WHERE grain = '{grain}' GROUP BY {", ".join(keys)}{_counting(cube, keys)}"""
         for segment, *sums in duck.sql(
             f"""SELECT segment, count(*), sum(md5_number_lower(line)), sum(md5_number_upper(line))
             FROM ({lines}) GROUP BY segment ORDER BY segment"""
         ):
             text = " ".join(str(part) for part in (cube.digest, grain, segment, *sums))
             yield grain, segment, hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _counting(cube: Cube, keys: list[str]) -> str:
+    """QUALIFY that keeps the hashes which count: merged cells may hold more than each needs."""
+    most = "".join(f" WHEN '{one.name}' THEN {one.most}" for one in cube.sketches if one.kind == "distinct")
+    if not most:
+        return ""
+    others = ", ".join(key for key in keys if key != "slot")
+    rank = f"row_number() OVER (PARTITION BY {others} ORDER BY slot)"
+    return f" QUALIFY coalesce({rank} <= CASE sketch{most} END, true)"
 
 
 def _texts(names: tuple[str, ...]) -> str:

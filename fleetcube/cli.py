@@ -22,11 +22,16 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "build": ("load", "Build cubes from newly trusted rows."),
     "sql": ("query", "Answer a SQL query."),
     "serve": ("query", "Serve SQL over the PostgreSQL protocol."),
-    "cube": ("cubes", "List, show, verify and refresh cubes."),
+    "cube": ("cubes", "List, show, verify, refresh and compact cubes."),
     "lookup": ("lookups", "List lookups, show one, load your own rows."),
-    "quarantine": ("inspect", "List and show rows that failed the gate."),
+    "quarantine": ("inspect", "List, show and release rows that failed the gate."),
     "status": ("inspect", "What the lake holds, and whether it adds up."),
-    "retain": ("inspect", "Show what retention would remove, and what must stand first."),
+    "batch": ("corrections", "Undo a bad batch."),
+    "erase": ("corrections", "Erase one person's rows."),
+    "hold": ("holds", "Place, list and lift legal holds."),
+    "retain": ("upkeep", "Show what retention would remove, and what must stand first; remove it."),
+    "vacuum": ("upkeep", "Remove files that no version needs any more."),
+    "upkeep": ("upkeep", "Merge small files."),
 }
 
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cubes.load import load_cubes
+from cubes.lattice import draw
+from cubes.load import load_cubes, load_specs
 from cubes.model import Cube
 from cubes.segments import table_of
+from cubes.spell import to_sql, to_yaml
 from lake.delta import open_snapshot
 from lake.duck import connect
 from lake.errors import DefinitionError, did_you_mean
-from lake.retention import CubeLife, PlanRow, load_rules, plan_retention
+from lake.retention import CubeLife, PlanRow, plan_retention
+from lake.retention_rules import load_rules
 from lake.settings import Settings
 from lake.tables import BUILDS
 from lake.times import utc_now
@@ -49,7 +52,7 @@ def cube_states(settings: Settings) -> list[CubeState]:
 
 
 def describe_cube(settings: Settings, name: str) -> str:
-    """The lattice of a cube as text: each cuboid with its cells at each grain and its dimensions, then the measures."""
+    """A cube as text: the picture of its lattice, with cells at each grain where it is built, then the measures."""
     [cube] = chosen_cubes(settings, (name,))
     state = _state(settings, cube)
     cells = _cuboid_cells(settings, cube)
@@ -57,20 +60,23 @@ def describe_cube(settings: Settings, name: str) -> str:
         f"cube {cube.name} over {cube.fact}: {cube.description}".rstrip(": "),
         f"definition {cube.digest}, build {state.build}, up to trusted batch {state.watermark}",
         "",
-        "cuboid (dimensions kept) and cells at " + ", ".join(cube.grains),
+        *draw(cube, cells),
+        "",
+        "measures",
     ]
-    for cuboid in sorted(cube.cuboids, key=lambda mask: (mask.bit_count(), mask)):
-        kept = ", ".join(cube.kept(cuboid)) or "(none)"
-        counts = "  ".join(f"{cells.get(grain, {}).get(str(cuboid), 0):>9,}" for grain in cube.grains)
-        base = " (base)" if cuboid == cube.base else ""
-        lines.append(f"  {counts}  {kept}{base}")
-    lines += ["", "measures"]
     for measure in cube.measures:
         of = measure.column or (f"where {measure.where}" if measure.where else "rows")
         at = f" at {', '.join(measure.grains)}" if measure.grains else ""
         lines.append(f"  {measure.name:<20} {measure.function}({of}){at}  {measure.description}".rstrip())
     keep = ", ".join(f"{grain} for {days} days" for grain, days in cube.keep)
     return "\n".join([*lines, "", f"kept: {keep or 'for ever'}"])
+
+
+def spell_cube(settings: Settings, name: str, form: str) -> str:
+    """A cube's definition written out, in the form yaml or sql."""
+    chosen_cubes(settings, (name,))
+    spec = load_specs(_own(settings.definitions))[name]
+    return to_sql(spec) if form == "sql" else to_yaml(spec)
 
 
 def retention_plan(settings: Settings) -> list[PlanRow]:

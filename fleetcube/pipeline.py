@@ -103,17 +103,36 @@ class Pipeline:
             results += judged
         return results
 
-    def build(self, names: Sequence[str] = ()) -> list[BuildResult]:
-        """Build the named cubes, or all, from rows trusted since their last build."""
+    def build(
+        self, names: Sequence[str] = (), *, over_budget: bool = False, from_rows: bool = False
+    ) -> list[BuildResult]:
+        """Build the named cubes, or all, from rows trusted since their last build; the flags as in `make_ready`."""
         from cubes.build import build
+        from cubes.compact import compact_cube
+        from cubes.plan.ready import make_ready
 
         results = []
         for cube in chosen_cubes(self.settings, names):
             with self._timed("build", cube.name) as done:
+                first = make_ready(
+                    self.settings,
+                    self.duck,
+                    cube,
+                    over_budget=over_budget,
+                    from_rows=from_rows,
+                    progress=self._built,
+                )
                 result = build(self.settings, self.duck, cube, progress=self._built)
                 done(result.rows)
-            results.append(result)
+                compact_cube(self.settings, self.duck, cube)
+            results += [one for one in (first, result) if one is not None and (one.kind != "none" or first is None)]
         return results
+
+    def upkeep(self) -> None:
+        """Merge the small files that rounds leave behind; tables whose writers are busy wait for the next time."""
+        from fleetcube.upkeep import compact_tables
+
+        compact_tables(self.settings, self.duck)
 
     def _fleet_lookups(self, fleet: Fleet, rows: dict[str, list[dict[str, str]]]) -> None:
         from lake.lookups import load_lookups

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cubes.build import BuildResult
     from cubes.verify import VerifyReport
+    from lake.retention import PlanRow
     from quality.gate import BatchResult
 
 
@@ -15,7 +17,8 @@ def batch_text(result: BatchResult) -> str:
     parts = ("trusted", "quarantine", "duplicates", "gaps", "blocked", "withdrawn")
     counts = ", ".join(f"{getattr(result, name):,} {name}" for name in parts if getattr(result, name))
     failed = [check["name"] for check in result.checks.get("expectations", []) if not check["success"]]
-    why = f" (failed: {', '.join(failed)})" if failed else ""
+    # What fails without blocking is a remark: old logs, for one, never hold a new event.
+    why = f" ({'failed' if result.verdict == 'blocked' else 'remarks'}: {', '.join(failed)})" if failed else ""
     return f"{result.fact} batch {result.batch} {result.verdict}: {result.received:,} received; {counts}{why}"
 
 
@@ -37,3 +40,21 @@ def verify_text(report: VerifyReport) -> str:
         f"{report.source}: {'all equal' if report.holds else f'{report.differences:,} DIFFER'} [{report.seconds:.1f} s]"
     )
     return "\n".join([head, *(f"  {text}" for text in report.shown)])
+
+
+def retain_text(rows: Sequence[PlanRow], kept: Sequence[str], *, applied: bool) -> str:
+    """A retention plan, or what became of it: a line for each part, and below it what it waits for or why it stayed."""
+    lines = []
+    for row, why in zip(rows, kept, strict=True):
+        size = row.size_bytes / 2**20
+        lines.append(f"{row.layer:<10} {row.subject:<34} {row.rows:>12,} rows  {size:>9.1f} MiB  {row.why}")
+        if why:
+            lines.append(f"{'':<10} KEPT: {why}")
+        elif row.first and not applied:
+            lines.append(f"{'':<10} first: {row.first}")
+    stay = sum(bool(why) for why in kept)
+    if applied:
+        lines.append(f"{len(rows) - stay} parts are deleted, {stay} kept. `fleetcube vacuum --apply` frees the space.")
+    else:
+        lines.append(f"{len(rows) - stay} parts would go. This is a plan; --apply carries it out.")
+    return "\n".join(lines)

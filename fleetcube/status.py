@@ -35,7 +35,10 @@ def lake_status(settings: Settings) -> dict[str, Any]:
         if not differ:
             break
         time.sleep(wait_s)
-    unfinished = [f"{step}; it ends with the next `fleetcube {step.split()[0]}`" for step in running]
+    ends = {"retain": "retain --apply"}
+    unfinished = [
+        f"{step}; it ends with the next `fleetcube {ends.get(verb := step.split()[0], verb)}`" for step in running
+    ]
     newest = {}
     for fact in load_facts():
         snapshot = open_snapshot(settings.lake, trusted(fact))
@@ -76,5 +79,7 @@ def status_text(status: dict[str, Any]) -> str:
 def _open_steps(settings: Settings) -> list[str]:
     """Steps that run now or were killed: those with an intent."""
     return [
-        f"{component} of {name}" for component in ("land", "gate") for name in read_intents(settings.lake, component)
+        f"{component} of {name}"
+        for component in ("land", "gate", "retain")
+        for name in read_intents(settings.lake, component)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from lake.settings import Settings
 
 _HOST = "127.0.0.1"
 _ROUND_S = 10.0
+_UPKEEP_ROUNDS = 30
 _HOSTS, _REQUESTS = 16, 500_000
 
 
@@ -84,7 +86,7 @@ def _keep_running(settings: Settings, pipeline: Pipeline, progress: Progress, ch
     children.wait_for_port("endpoint", settings.serve_host, port)
     progress.say(f"\nSQL for psql and other clients:  psql -h {settings.serve_host} -p {port} fleet")
     progress.say("The agent's rows are landed, gated and built every 10 s. Ctrl-C ends it; `fleetcube up` goes on.")
-    while True:
+    for number in itertools.count(1):
         time.sleep(_ROUND_S)
         children.check()
         landed = sum(batch.received for batch in pipeline.land())
@@ -92,6 +94,8 @@ def _keep_running(settings: Settings, pipeline: Pipeline, progress: Progress, ch
             pipeline.gate()
             pipeline.build()
             progress.note(f"{landed} new rows of this host are in the cubes")
+        if number % _UPKEEP_ROUNDS == 0:
+            pipeline.upkeep()
 
 
 @contextmanager

@@ -71,6 +71,10 @@ class Snapshot:
         """The stored transaction number of that name, or None if it was never set."""
         return None if self.handle is None else self.handle.transaction_version(name)
 
+    def property(self, name: str) -> str | None:
+        """A property of the table's metadata, or None."""
+        return None if self.handle is None else self.handle.metadata().configuration.get(name)
+
     def paths(self, keep: Callable[[DataFile], bool] | None = None) -> list[str]:
         """Absolute paths of the files for which `keep` holds (all without it), in the order of their names."""
         return sorted(str(self.root / file.path) for file in self.files if keep is None or keep(file))
@@ -87,11 +91,13 @@ def create_table(lake: Path, ref: TableRef) -> None:
         description=ref.description,
         # Bounds of every column go into the log (not of the first 32 only), or files could not be pruned by `batch`.
         configuration={
-            "delta.checkpointInterval": "100",
+            "delta.checkpointInterval": "10",
             "delta.dataSkippingNumIndexedCols": "-1",
             "delta.minReaderVersion": "1",
             "delta.minWriterVersion": "2",
+            **dict(ref.properties),
         },
+        raise_if_key_not_exists=False,
     )
 
 
@@ -108,9 +114,9 @@ def open_snapshot(lake: Path, ref: TableRef, version: int | None = None) -> Snap
     except DeltaError as error:
         at = "" if version is None else f" at version {version}"
         raise LakeError(
-            f"The table can't be read{at}: {error}.",
+            f"The table can't be read{at}: {str(error).splitlines()[0].rstrip('.')}.",
             where=str(root),
-            todo="Run `fleetcube status`; restore its _delta_log from a copy if it is damaged.",
+            todo="Restore its _delta_log from a copy; no other table is touched by this.",
         ) from error
     _refuse_features(handle, root)
     return Snapshot(ref, root, handle.version(), files, handle)
@@ -133,8 +139,11 @@ def commit(
     adds: Sequence[DataFile] = (),
     removes: Sequence[DataFile] = (),
     txns: Mapping[str, int],
+    same_rows: bool = False,
 ) -> Snapshot:
     """Add and remove files in one durable Delta commit carrying `txns`; gives the new snapshot.
+
+    `same_rows` says that the added files hold the very rows of the removed ones (a compaction).
 
     Invariant: of two commits with the same number one fails, whichever process, and however the reply got lost.
     Errors: LakeError when a stored number is not less than the new one, or when a file to remove is gone.
@@ -144,8 +153,9 @@ def commit(
         snapshot = open_snapshot(lake, ref)
     for _ in range(_ATTEMPTS):
         _fence(snapshot, txns)
+        _refuse_absent(snapshot, removes)
         try:
-            _write(snapshot, adds, removes, txns)
+            _write(snapshot, adds, removes, txns, same_rows)
             break
         except DeltaError as error:
             # Unknown outcome: an error may follow a commit that stands. Only the log can tell.
@@ -153,12 +163,7 @@ def commit(
             present = {file.path for file in snapshot.files}
             if adds and all(file.path in present for file in adds):
                 break
-            if not all(file.path in present for file in removes):
-                raise LakeError(
-                    "Another writer changed the files that this commit replaces.",
-                    where=str(snapshot.root),
-                    todo="Try again.",
-                ) from error
+            _refuse_absent(snapshot, removes, error)
     else:
         raise LakeError(
             f"No commit in {_ATTEMPTS} tries; other writers were faster.", where=str(snapshot.root), todo="Try again."
@@ -168,7 +173,22 @@ def commit(
     return written
 
 
-def _write(snapshot: Snapshot, adds: Sequence[DataFile], removes: Sequence[DataFile], txns: Mapping[str, int]) -> None:
+def _refuse_absent(snapshot: Snapshot, removes: Sequence[DataFile], cause: Exception | None = None) -> None:
+    """A file that another commit has replaced must stay away: what this commit adds in its place would double it."""
+    present = {file.path for file in snapshot.files}
+    if not all(file.path in present for file in removes):
+        raise LakeError(
+            "Another writer changed the files that this commit replaces.", where=str(snapshot.root), todo="Try again."
+        ) from cause
+
+
+def _write(
+    snapshot: Snapshot,
+    adds: Sequence[DataFile],
+    removes: Sequence[DataFile],
+    txns: Mapping[str, int],
+    same_rows: bool,
+) -> None:
     assert snapshot.handle is not None, "commit() makes the table before it writes"
     now_ms = int(time.time() * 1000)
     actions: list[AddAction | RemoveAction] = [
@@ -177,7 +197,7 @@ def _write(snapshot: Snapshot, adds: Sequence[DataFile], removes: Sequence[DataF
             size=file.size_bytes,
             partition_values=dict(file.partition),
             modification_time=now_ms,
-            data_change=True,
+            data_change=not same_rows,
             stats=json.dumps(
                 {"numRecords": file.rows, "minValues": dict(file.minimum), "maxValues": dict(file.maximum)}
             ),
@@ -187,7 +207,7 @@ def _write(snapshot: Snapshot, adds: Sequence[DataFile], removes: Sequence[DataF
     actions += [
         RemoveAction(
             path=file.path,
-            data_change=True,
+            data_change=not same_rows,
             deletion_timestamp=now_ms,
             size=file.size_bytes,
             partition_values=dict(file.partition),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -81,6 +81,11 @@ class Duck:
             return result.to_arrow_table()
         except duckdb.Error as error:
             raise _translated(error) from error
+
+    def batches(self, text: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a statement as Arrow batches of at most `rows`, made while they are taken."""
+        reader: pa.RecordBatchReader = self._run(text, ()).to_arrow_reader(rows)
+        yield from reader
 
     def register(self, name: str, data: pa.Table) -> None:
         """Make an Arrow table readable by `name`; `unregister` takes it away."""
@@ -158,16 +163,17 @@ class Duck:
             raise _translated(error) from error
 
 
-def connect(settings: Settings, *, database: str = ":memory:") -> Duck:
-    """An engine with the memory and thread limits of the settings; spills go below the lake's _work folder."""
+def connect(settings: Settings, *, database: str = ":memory:", spill: Path | None = None) -> Duck:
+    """An engine with the memory and thread limits of the settings; it spills into `spill`, or the lake's _work."""
     connection = duckdb.connect(database)
     duck = Duck(connection)
     duck.execute("SET TimeZone = 'UTC'")
     duck.execute(f"SET memory_limit = '{settings.memory_mib}MiB'")
     if settings.threads:
         duck.execute(f"SET threads = {settings.threads}")
-    if settings.lake.is_dir():
-        duck.execute(f"SET temp_directory = {text_literal(str(work_folder(settings.lake, 'spill')))}")
+    if spill is not None or settings.lake.is_dir():
+        folder = spill or work_folder(settings.lake, "spill")
+        duck.execute(f"SET temp_directory = {text_literal(str(folder))}")
     duck.execute("SET autoinstall_known_extensions = false")
     duck.execute("SET enable_progress_bar = false")
     for macro in _MACROS:

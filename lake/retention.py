@@ -1,72 +1,21 @@
-"""Retention as a plan: what would go, why, and what must stand first. This module deletes nothing.
+"""Retention as a plan: what is due, why, what must stand first, and what a legal hold keeps. Nothing is deleted here.
 
 Rule of all rules: nothing fine goes before its coarser successor exists and reconciles with it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lake.delta import DataFile, Snapshot, open_snapshot
-from lake.documents import load_document
-from lake.duck import Duck
+from lake.duck import Duck, text_literal
+from lake.holds import Hold, active_holds, holding
+from lake.retention_rules import FactRule, RetentionRules, parse_age
 from lake.tables import BATCHES, QUARANTINE, TableRef, landing, trusted
 from lake.times import GRAINS
-
-_SHIPPED = Path(__file__).parent / "declarations" / "retention.yaml"
-_UNITS = {"d": 1, "w": 7, "y": 365}
-_STRICT = ConfigDict(frozen=True, extra="forbid")
-
-
-def parse_age(text: str) -> timedelta:
-    """`30d`, `8w` or `10y` as a length of time; ValueError says what is wanted otherwise."""
-    match = re.fullmatch(r"([1-9]\d*)([dwy])", text)
-    if not match:
-        raise ValueError(f"'{text}' is no age: write a number of days, weeks or years, such as 30d, 8w, 10y.")
-    return timedelta(days=int(match[1]) * _UNITS[match[2]])
-
-
-def _age(text: str) -> str:
-    parse_age(text)
-    return text
-
-
-_Age = Annotated[str, AfterValidator(_age)]
-
-
-class _FactRule(BaseModel):
-    """How long trusted rows of a fact stay: an age, or the newest rounds `per` some dimensions."""
-
-    model_config = _STRICT
-
-    keep: _Age | None = None
-    newest_rounds: int | None = Field(default=None, ge=1)
-    per: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_way(self) -> _FactRule:
-        if (self.keep is None) == (self.newest_rounds is None):
-            raise ValueError("give either `keep` or `newest_rounds`.")
-        if (self.newest_rounds is not None) != bool(self.per):
-            raise ValueError("`newest_rounds` goes with `per`, the dimensions within which rounds are counted.")
-        return self
-
-
-class RetentionRules(BaseModel):
-    """The rules in force; a fact without a rule is kept for ever."""
-
-    model_config = _STRICT
-
-    landing: _Age
-    quarantine: _Age
-    facts: dict[str, _FactRule]
 
 
 @dataclass(frozen=True)
@@ -81,7 +30,10 @@ class CubeLife:
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One thing that would go: `rows` of it by metadata, and what must be proven `first` ('' when nothing must)."""
+    """One thing that would go: `rows` of it by metadata, and what must be proven `first` ('' when nothing must).
+
+    `held` names the legal hold that keeps it.
+    """
 
     layer: str
     subject: str
@@ -89,93 +41,141 @@ class PlanRow:
     size_bytes: int
     why: str
     first: str
+    held: str = ""
 
 
-def load_rules(folder: Path | None = None) -> RetentionRules:
-    """The rules of `folder`/retention.yaml where there is one, else the shipped ones."""
-    own = None if folder is None else folder / "retention.yaml"
-    return load_document(own if own is not None and own.is_file() else _SHIPPED, RetentionRules)
+@dataclass(frozen=True)
+class Due:
+    """A plan's row with what it is made of: a fact's files of one table, or of one UTC day or segment of it.
+
+    `old` is SQL that is true for the rows that go, where others of the same files stay.
+    """
+
+    row: PlanRow
+    fact: str
+    ref: TableRef
+    files: tuple[DataFile, ...]
+    segment: str = ""
+    grain: str = ""
+    cube: str = ""
+    old: str = ""
+
+    @property
+    def layer(self) -> str:
+        """landing, trusted, quarantine or cube."""
+        return self.row.layer
 
 
 def plan_retention(
     lake: Path, duck: Duck, rules: RetentionRules, cubes: Sequence[CubeLife], now: datetime
 ) -> list[PlanRow]:
     """What would go at `now`, finest first; reading metadata only, but for the counting of rounds."""
-    rows: list[PlanRow] = []
+    return [due.row for due in due_parts(lake, duck, rules, cubes, now)]
+
+
+def due_parts(lake: Path, duck: Duck, rules: RetentionRules, cubes: Sequence[CubeLife], now: datetime) -> list[Due]:
+    """The same with the files of each part."""
+    found: list[Due] = []
     for fact, rule in sorted(rules.facts.items()):
-        rows += _landing(lake, duck, fact, rules.landing, now)
+        found += _landing(lake, duck, fact, rules.landing, now)
         over = [cube for cube in cubes if cube.fact == fact]
         if rule.keep is not None:
-            rows += _aged_days(lake, fact, rule.keep, over, now)
+            found += _aged_days(lake, fact, rule.keep, over, now)
         else:
-            rows += _old_rounds(lake, duck, fact, rule)
-    rows += _quarantine(lake, rules.quarantine, now)
+            found += _old_rounds(lake, duck, fact, rule)
+        found += _quarantine(lake, fact, rules.quarantine, now)
     for cube in cubes:
-        rows += _grains(lake, cube, now)
-    return rows
+        found += _grains(lake, cube, now)
+    holds = active_holds(lake, duck)
+    return [_held(one, holds) for one in found]
 
 
-def _landing(lake: Path, duck: Duck, fact: str, keep: str, now: datetime) -> list[PlanRow]:
-    """Landing files that were judged (by their highest landing batch) and are older than `keep`."""
-    batches = duck.scan(open_snapshot(lake, BATCHES))
-    judged = duck.sql(f"SELECT coalesce(max(landed_to), 0) FROM {batches} WHERE fact = $fact", {"fact": fact})[0][0]
+def _held(due: Due, holds: Sequence[Hold]) -> Due:
+    """The part, marked where a hold covers it; what names no day is covered by any hold over its fact."""
+    first = last = None
+    if due.grain:
+        start, after = _segment_range(due.grain, due.segment)
+        first, last = start.date(), (after - timedelta(microseconds=1)).date()
+    elif due.segment:
+        first = last = date.fromisoformat(due.segment)
+    hold = holding(holds, due.fact, first, last)
+    return due if hold is None else replace(due, row=replace(due.row, held=str(hold)))
+
+
+def _landing(lake: Path, duck: Duck, fact: str, keep: str, now: datetime) -> list[Due]:
+    """Landing files that were judged and not blocked (by their landing batches) and are older than `keep`."""
+    batches = f"(SELECT * FROM {duck.scan(open_snapshot(lake, BATCHES))} WHERE fact = {text_literal(fact)})"
+    judged = duck.sql(f"SELECT coalesce(max(landed_to), 0) FROM {batches}")[0][0]
+    waiting = duck.sql(f"SELECT landed_from, landed_to FROM {batches} GROUP BY ALL HAVING sum(blocked) > 0")
     cutoff = now - parse_age(keep)
+    ref = landing(fact)
     files = [
         file
-        for file in open_snapshot(lake, landing(fact)).files
-        if file.maximum.get("landed", judged + 1) <= judged and file.maximum.get("received_at", now) < cutoff
+        for file in open_snapshot(lake, ref).files
+        if file.maximum.get("landed", judged + 1) <= judged
+        and file.maximum.get("received_at", now) < cutoff
+        and not any(file.may_hold("landed", first, last) for first, last in waiting)
     ]
-    return _row("landing", fact, files, f"judged, and received before {cutoff:%Y-%m-%d} ({keep})", "")
+    why = f"judged, and received before {cutoff:%Y-%m-%d} ({keep})"
+    return _due("landing", fact, files, why, "", fact=fact, ref=ref)
 
 
-def _aged_days(lake: Path, fact: str, keep: str, cubes: Sequence[CubeLife], now: datetime) -> list[PlanRow]:
+def _aged_days(lake: Path, fact: str, keep: str, cubes: Sequence[CubeLife], now: datetime) -> list[Due]:
     cutoff = (now - parse_age(keep)).date().isoformat()
-    by_day = _by_partition(open_snapshot(lake, trusted(fact)), "day", cutoff)
+    snapshot = open_snapshot(lake, trusted(fact))
     first = "; ".join(f"cube {cube.name} must hold and reconcile with those days" for cube in cubes)
     first = first or f"a cube over {fact} must be declared, or the rows are lost for good"
+    why = f"older than {keep} (before {cutoff})"
     return [
-        row
-        for day, files in by_day.items()
-        for row in _row("trusted", f"{fact} {day}", files, f"older than {keep} (before {cutoff})", first)
+        due
+        for day, files in _by_partition(snapshot, "day", cutoff).items()
+        for due in _due("trusted", f"{fact} {day}", files, why, first, fact=fact, ref=snapshot.ref, segment=day)
     ]
 
 
-def _old_rounds(lake: Path, duck: Duck, fact: str, rule: _FactRule) -> list[PlanRow]:
-    """Rounds beyond the newest N within the rule's dimensions; newest by the time of their last row."""
+def _old_rounds(lake: Path, duck: Duck, fact: str, rule: FactRule) -> list[Due]:
+    """Rounds beyond the newest N within the rule's dimensions, by UTC day; newest by the time of their last row."""
     snapshot = open_snapshot(lake, trusted(fact))
     if not snapshot.files:
         return []
     per = ", ".join(f'"{name}"' for name in rule.per)
-    found = duck.sql(
-        f"""SELECT {per}, count(*), sum(n) FROM (
-                SELECT {per}, count(*) AS n, row_number() OVER (PARTITION BY {per} ORDER BY max(ts) DESC) AS age
-                FROM {duck.scan(snapshot)} GROUP BY {per}, run, "round")
-            WHERE age > {rule.newest_rounds} GROUP BY {per} ORDER BY {per}"""
+    scan = duck.scan(snapshot)
+    old = (
+        f'SELECT {per}, run, "round" FROM (SELECT {per}, run, "round", '
+        f'row_number() OVER (PARTITION BY {per} ORDER BY max(ts) DESC, run, "round") AS age '
+        f'FROM {scan} GROUP BY {per}, run, "round") WHERE age > {rule.newest_rounds}'
     )
-    return [
-        PlanRow(
-            "trusted",
-            f"{fact} " + " ".join(str(value) for value in row[: len(rule.per)]),
-            int(row[-1]),
-            0,
-            f"{row[-2]} rounds beyond the newest {rule.newest_rounds} per {', '.join(rule.per)}",
-            "cubes over the rounds must reconcile with them",
-        )
-        for row in found
-    ]
+    same = " AND ".join(f'o."{name}" IS NOT DISTINCT FROM r."{name}"' for name in (*rule.per, "run", "round"))
+    condition = f"EXISTS (SELECT 1 FROM ({old}) AS o WHERE {same})"
+    counts = duck.sql(
+        f'SELECT CAST(day AS VARCHAR), count(*), count(DISTINCT ({per}, run, "round")) '
+        f"FROM {scan} AS r WHERE {condition} GROUP BY day ORDER BY day"
+    )
+    found = []
+    for day, rows, rounds in counts:
+        files = tuple(file for file in snapshot.files if file.partition.get("day") == day)
+        why = f"{rounds} rounds beyond the newest {rule.newest_rounds} per {', '.join(rule.per)}"
+        row = PlanRow("trusted", f"{fact} {day}", rows, 0, why, "cubes over the rounds must reconcile with them")
+        found.append(Due(row, fact, snapshot.ref, files, segment=day, old=condition))
+    return found
 
 
-def _quarantine(lake: Path, keep: str, now: datetime) -> list[PlanRow]:
+def _quarantine(lake: Path, fact: str, keep: str, now: datetime) -> list[Due]:
     cutoff = now - parse_age(keep)
-    files = [file for file in open_snapshot(lake, QUARANTINE).files if file.maximum.get("received_at", now) < cutoff]
-    return _row("quarantine", "", files, f"received before {cutoff:%Y-%m-%d} ({keep})", "")
+    files = [
+        file
+        for file in open_snapshot(lake, QUARANTINE).files
+        if file.partition.get("fact") == fact and file.maximum.get("received_at", now) < cutoff
+    ]
+    why = f"received before {cutoff:%Y-%m-%d} ({keep})"
+    return _due("quarantine", fact, files, why, "", fact=fact, ref=QUARANTINE)
 
 
-def _grains(lake: Path, cube: CubeLife, now: datetime) -> list[PlanRow]:
+def _grains(lake: Path, cube: CubeLife, now: datetime) -> list[Due]:
     """Segments of each grain that ended before the grain's keep; the next coarser kept grain must reconcile first."""
     snapshot = open_snapshot(lake, cube.ref)
     names = [name for name in GRAINS if name in cube.keep]
-    rows: list[PlanRow] = []
+    found: list[Due] = []
     for at, grain in enumerate(names):
         keep = cube.keep[grain]
         cutoff = GRAINS[grain].segment_of(now - timedelta(days=keep))
@@ -183,8 +183,20 @@ def _grains(lake: Path, cube: CubeLife, now: datetime) -> list[PlanRow]:
         coarser = names[at + 1] if at + 1 < len(names) else ""
         first = f"the {coarser} cells of the same days must exist and reconcile" if coarser else ""
         for segment, files in _by_partition(of_grain, "segment", cutoff).items():
-            rows += _row("cube", f"{cube.name} {grain} {segment}", files, f"older than {keep} days", first)
-    return rows
+            subject, why = f"{cube.name} {grain} {segment}", f"older than {keep} days"
+            due = _due("cube", subject, files, why, first, fact=cube.fact, ref=cube.ref)
+            found += [replace(one, segment=segment, grain=grain, cube=cube.name) for one in due]
+    return found
+
+
+def _segment_range(grain: str, segment: str) -> tuple[datetime, datetime]:
+    """A range of time that holds every bucket of a segment."""
+    start = datetime.strptime(segment, GRAINS[grain].segment).replace(tzinfo=UTC)
+    length = {"%Y-%m-%d": 1, "%Y-%m": 31, "%Y": 366}[GRAINS[grain].segment]
+    # A week that begins in a segment may end after it.
+    return start, start + timedelta(days=length) + (
+        GRAINS[grain].delta if not GRAINS[grain].within_day else timedelta()
+    )
 
 
 def _by_partition(files: Snapshot | Iterable[DataFile], column: str, before: str) -> dict[str, list[DataFile]]:
@@ -196,7 +208,18 @@ def _by_partition(files: Snapshot | Iterable[DataFile], column: str, before: str
     return dict(sorted(found.items()))
 
 
-def _row(layer: str, subject: str, files: Sequence[DataFile], why: str, first: str) -> list[PlanRow]:
+def _due(
+    layer: str,
+    subject: str,
+    files: Sequence[DataFile],
+    why: str,
+    first: str,
+    *,
+    fact: str,
+    ref: TableRef,
+    segment: str = "",
+) -> list[Due]:
     if not files:
         return []
-    return [PlanRow(layer, subject, sum(f.rows for f in files), sum(f.size_bytes for f in files), why, first)]
+    row = PlanRow(layer, subject, sum(f.rows for f in files), sum(f.size_bytes for f in files), why, first)
+    return [Due(row, fact, ref, tuple(files), segment=segment)]

@@ -29,6 +29,10 @@ class Settings:
     lake: Path = _setting(Path("fleet-lake"), "Folder of the lake.")
     memory_mib: int = _setting(1024, "Memory limit of the embedded engine, MiB.")
     threads: int = _setting(0, "Threads of the embedded engine; 0 takes every core.")
+    engine: str = _setting("duckdb", "Engine that builds cubes: duckdb (in this process) or spark.")
+    spark_master: str = _setting("local[*]", "Master of the Spark engine.")
+    spark_jars: Path = _setting(Path(""), "Folder of Delta's jars for Spark; empty takes `jars` of the environment.")
+    spark_memory_mib: int = _setting(2048, "Memory of Spark's driver, MiB; tasks use memory_mib each, beside it.")
     agent: str = _setting("", "Name of this host's agent; empty takes the host's name.")
     site: str = _setting("local", "Site that this host's agent reports.")
     cluster: str = _setting("", "Cluster that this host's agent reports.")
@@ -52,6 +56,9 @@ class Settings:
     mappings: Path = _setting(Path(""), "Folder of your own replay mappings, beside the shipped ones.")
     unknown_metrics: str = _setting("quarantine", "What happens to rows of an undeclared metric: quarantine or accept.")
     gate_rows: int = _setting(1_000_000, "Rows that the gate judges at a time, about.")
+    segment_files: int = _setting(8, "Files of a cube's segment above which a build merges them.")
+    table_files: int = _setting(32, "Files of a table (of a day of trusted rows) above which upkeep merges them.")
+    vacuum_grace_h: int = _setting(24, "Hours for which a file that no version needs any more is kept for readers.")
     log: str = _setting("text", "Form of progress and log lines: text or json.")
 
     @property
@@ -61,11 +68,13 @@ class Settings:
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "engine": ("duckdb", "spark"),
     "environment": ("dev", "test", "prod"),
     "spool_policy": ("block", "drop_oldest"),
     "unknown_metrics": ("quarantine", "accept"),
     "log": ("text", "json"),
 }
+_PORT_MAX = 65_535
 _LEAST: dict[str, int] = {"threads": 0, "serve_port": 0, "receiver_port": 0}
 
 
@@ -131,7 +140,8 @@ def _cast(name: str, value: Any, default: Any, source: str) -> Any:
             raise ConfigError(
                 f"'{name}' wants a path, not {value!r}.", where=source, todo="Give a folder or file name."
             )
-        return Path(value).expanduser()
+        # An empty path means "not set", and Path(".") is one; a folder that was named is meant.
+        return Path(value).expanduser() if Path(value) != Path("") or str(value) == "" else Path.cwd()
     if isinstance(default, int):
         return _whole_number(name, value, source)
     if not isinstance(value, str):
@@ -148,6 +158,9 @@ def _whole_number(name: str, value: Any, source: str) -> int:
         number = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
     except ValueError:
         number = None
+    if number is not None and name.endswith("_port") and number > _PORT_MAX:
+        todo = f"Choose one up to {_PORT_MAX}."
+        raise ConfigError(f"'{name}' can't be {value!r}: there is no such port.", where=source, todo=todo)
     if number is None or number < least:
         raise ConfigError(
             f"'{name}' wants a whole number of at least {least}, not {value!r}.", where=source, todo="Correct it."

@@ -37,13 +37,17 @@ ARROW_TYPES: Final[dict[str, pa.DataType]] = {
 
 @dataclass(frozen=True)
 class TableRef:
-    """A table as a value: `layer/name`, its Arrow schema, its partition columns and what it holds."""
+    """A table as a value: `layer/name`, its Arrow schema, its partition columns and what it holds.
+
+    `properties` go into the table's metadata when it is made.
+    """
 
     layer: str
     name: str
     description: str
     schema: pa.Schema
     partitions: tuple[str, ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -234,7 +238,7 @@ BATCHES: Final = TableRef(
             ("gaps", "integer", "Sequence numbers lost"),
             ("blocked", "integer", "Rows held back by a blocked verdict"),
             ("withdrawn", "integer", "Rows of earlier batches taken out of trusted"),
-            ("verdict", "string", "passed, warned or blocked"),
+            ("verdict", "string", "passed, warned or blocked; released, undone or erased for a correction"),
             ("suite", "string", "Digest of the checks in force"),
             ("checks", "string", "What each check found, as JSON"),
             ("first_ts", "timestamp", "Oldest event time published"),
@@ -268,6 +272,48 @@ BUILDS: Final = TableRef(
     ),
 )
 
+DELETIONS: Final = TableRef(
+    "deletions",
+    "",
+    "One row per part that retention deleted, with what proved it safe; written before the part goes",
+    _schema(
+        (
+            ("number", "integer", "Number of the deletion; only grows"),
+            ("layer", "string", "landing, trusted, quarantine or cube"),
+            ("fact", "string", "Fact of the rows, or of the cube"),
+            ("cube", "string", "Cube, or empty"),
+            ("definition", "string", "Digest of the cube's definition, or empty"),
+            ("grain", "string", "Grain of the cells, or empty"),
+            ("segment", "string", "UTC day of trusted rows, segment of a cube's cells, or empty"),
+            ("partial", "boolean", "Whether other rows of that day stayed"),
+            ("rows", "integer", "Rows deleted, as the accounts count them"),
+            ("size_bytes", "integer", "Bytes of the files", "By"),
+            ("batch", "integer", "Trusted batch up to which the rows were there; 0 for other layers"),
+            ("why", "string", "The rule that they fell under"),
+            ("proof", "string", "What proved it safe, as JSON: versions, counts, digests, totals"),
+            ("deleted_at", "timestamp", "When it was decided"),
+        )
+    ),
+)
+
+HOLDS: Final = TableRef(
+    "holds",
+    "",
+    "Legal holds placed and lifted: what a hold covers is never deleted",
+    _schema(
+        (
+            ("hold", "integer", "Number of the hold"),
+            ("action", "string", "add or remove"),
+            ("fact", "string", "Fact that is held"),
+            ("first", "date", "First UTC day held; null from the beginning"),
+            ("last", "date", "Last UTC day held; null without end"),
+            ("site", "string", "Site that the matter is about; null for all"),
+            ("reason", "string", "Why it was placed or lifted"),
+            ("at", "timestamp", "When"),
+        )
+    ),
+)
+
 LEDGER: Final = TableRef(
     "ledger",
     "",
@@ -275,7 +321,7 @@ LEDGER: Final = TableRef(
     _schema(
         (
             ("at", "timestamp", "End of the step"),
-            ("step", "string", "land, gate, build, refresh, replay, simulate"),
+            ("step", "string", "Verb: land, gate, build, refresh, replay, simulate, release, undo, erase, retain, …"),
             ("subject", "string", "Fact, cube or file"),
             ("outcome", "string", "done, blocked or failed"),
             ("rows", "integer", "Rows handled"),

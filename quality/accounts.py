@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from lake.deletions import deleted_rows
 from lake.delta import Snapshot, open_snapshot
 from lake.duck import Duck, text_literal
 from lake.facts import load_facts
@@ -41,9 +42,10 @@ def accounts(lake: Path, duck: Duck) -> Accounts:
 def recount(lake: Path, duck: Duck) -> Accounts:
     """The same figures by counting rows: trusted, quarantine, gaps and landing as they lie there.
 
-    Holds while no layer has expired. Duplicates are what landing holds beyond the rest; blocked rows are counted in
-    landing by their ranges.
+    What retention deleted is counted by its records. Duplicates are what landing holds beyond the rest; blocked rows
+    are counted in landing by their ranges.
     """
+    gone = deleted_rows(lake, duck)
     aside, gaps = open_snapshot(lake, QUARANTINE), open_snapshot(lake, GAPS)
     found: Accounts = {}
     for fact in load_facts():
@@ -52,10 +54,11 @@ def recount(lake: Path, duck: Duck) -> Accounts:
         source = open_snapshot(lake, landing(fact))
         [(last,)] = duck.sql(f"SELECT coalesce(max(landed_to), 0) FROM {batches}")
         ranges = f"(SELECT landed_from, landed_to FROM {batches} GROUP BY ALL HAVING sum(blocked) > 0)"
-        good = open_snapshot(lake, trusted(fact)).rows
+        good = open_snapshot(lake, trusted(fact)).rows + gone.get(("trusted", fact), 0)
         kept = sum(file.rows for file in aside.files if file.partition.get("fact") == fact)
+        kept += gone.get(("quarantine", fact), 0)
         [(lost,)] = duck.sql(f"SELECT coalesce(sum(rows), 0)::BIGINT FROM {duck.scan(gaps)} WHERE fact = {name}")
-        received = _lost(duck, source, "true")
+        received = _lost(duck, source, "true") + gone.get(("landing", fact), 0)
         pending = _lost(duck, source, f"landed > {last}")
         blocked = _lost(
             duck, source, f"EXISTS (SELECT 1 FROM {ranges} AS b WHERE landed BETWEEN b.landed_from AND b.landed_to)"

@@ -35,7 +35,7 @@ def audit(gate: Gate, job: Job) -> Plan:
     before = Published(*(open_snapshot(lake, ref) for ref in (trusted(fact.name), QUARANTINE, SEEN)))
     judge_repeats(duck, fact, before)
     gaps, known_gaps = new_gaps(duck, fact, rows, seen=before.seen, gaps=open_snapshot(lake, GAPS))
-    record = _count(gate, job, rows, gaps, known_gaps)
+    record = count_batch(gate, job, rows, gaps, known_gaps)
     findings = _judge(gate, record)
     record["verdict"] = verdict(findings)
     record["checks"]["expectations"] = [asdict(finding) for finding in findings]
@@ -46,7 +46,7 @@ def audit(gate: Gate, job: Job) -> Plan:
     return lay_out(gate, job, record, None if blocked else before, gaps)
 
 
-def _count(gate: Gate, job: Job, rows: str, gaps: Sequence[Gap], known_gaps: int) -> dict[str, Any]:
+def count_batch(gate: Gate, job: Job, rows: str, gaps: Sequence[Gap], known_gaps: int) -> dict[str, Any]:
     """The batch's row as far as counting gives it; internal figures start with `_`."""
     duck = gate.duck
     [(received, received_at)] = duck.sql(f"SELECT coalesce(sum(lost), 0)::BIGINT, max(received_at) FROM {rows}")

@@ -11,27 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from lake.catalogue import Catalogue
-from lake.delta import commit, open_snapshot
+from lake.delta import open_snapshot
 from lake.duck import Duck, text_literal
 from lake.facts import load_facts
 from lake.faults import faultpoint
-from lake.intents import clear_intent, read_intents, work_folder, write_intent
+from lake.intents import read_intents, write_intent
 from lake.lease import lease
 from lake.lookups import load_lookups
 from lake.settings import Settings
-from lake.tables import BATCHES, GAPS, QUARANTINE, SEEN, TableRef, landing, trusted
+from lake.tables import BATCHES, landing
 from quality.audit import audit
 from quality.checks import Policy
 from quality.job import Clean, Gate, Job, RowJudge
 from quality.plan import Plan
+from quality.publish import COMPONENT, intend, next_batch, publish
 from quality.suites import Suite, load_suite
 
-# Fault points before and after a table's commit.
-_BEFORE: Final = {"trusted": "gate.trusted.before", "batches": "gate.progress.before"}
-_AFTER: Final = {"quarantine": "gate.quarantine.after", "gaps": "gate.gaps.after", "trusted": "gate.trusted.after"}
 Progress = Callable[[int, int], None]
 
 
@@ -73,7 +71,7 @@ def run_gate(
     exception here; its rows wait for `retry_blocked`. Errors: LakeError while another process gates the same fact.
     """
     with lease(settings.lake, f"gate/{fact_name}"):
-        gate = _gate(settings, duck, fact_name, clean=clean, catalogue=catalogue, suite=suite, judge=judge)
+        gate = make_gate(settings, duck, fact_name, clean=clean, catalogue=catalogue, suite=suite, judge=judge)
         results = _resume(gate)
         jobs = list(_pending(gate))
         every = sum(rows for _, rows in jobs)
@@ -101,7 +99,7 @@ def retry_blocked(
     A batch that passes now takes its rows out of `blocked`; one that is blocked again changes no total.
     """
     with lease(settings.lake, f"gate/{fact_name}"):
-        gate = _gate(settings, duck, fact_name, clean=clean, catalogue=catalogue, suite=suite, judge=judge)
+        gate = make_gate(settings, duck, fact_name, clean=clean, catalogue=catalogue, suite=suite, judge=judge)
         results = _resume(gate)
         blocked = duck.sql(
             f"SELECT landed_from, landed_to, sum(blocked)::BIGINT FROM {_batches(gate)} "
@@ -110,7 +108,7 @@ def retry_blocked(
         return results + [_run(gate, Job(_next_batch(gate), first, last, rows)) for first, last, rows in blocked]
 
 
-def _gate(
+def make_gate(
     settings: Settings,
     duck: Duck,
     fact_name: str,
@@ -120,6 +118,7 @@ def _gate(
     suite: Suite | None,
     judge: RowJudge | None,
 ) -> Gate:
+    """The gate of one fact with the checks now in force; the judge is made when there are rows for it."""
     rules = suite or load_suite(fact_name)
     bounds = {str(row[0]): str(row[1]).count(",") + 1 for row in load_lookups()["bounds"].rows}
     policy = Policy(settings.unknown_metrics, bounds)
@@ -137,7 +136,7 @@ def _gate(
 
 def _resume(gate: Gate) -> list[BatchResult]:
     """Finish what a killed run left: publish a plan that stands, or audit its range again under its number."""
-    intent = read_intents(gate.settings.lake, "gate").get(gate.fact.name)
+    intent = read_intents(gate.settings.lake, COMPONENT).get(gate.fact.name)
     if intent is None:
         return []
     if intent["step"] == "publish":
@@ -163,50 +162,20 @@ def _pending(gate: Gate) -> Iterator[tuple[tuple[int, int], int]]:
 
 def _run(gate: Gate, job: Job) -> BatchResult:
     lake, name = gate.settings.lake, gate.fact.name
-    write_intent(lake, "gate", name, {"step": "audit", "job": vars(job), "suite": gate.suite.digest})
+    write_intent(lake, COMPONENT, name, {"step": "audit", "job": vars(job), "suite": gate.suite.digest})
     faultpoint("gate.intent.after")
     plan = audit(gate, job)
-    write_intent(lake, "gate", name, {"step": "publish", "plan": plan.to_json(), "suite": gate.suite.digest})
+    intend(lake, name, plan, gate.suite.digest)
     return _publish(gate, plan)
 
 
 def _publish(gate: Gate, plan: Plan) -> BatchResult:
-    """Commit the plan table by table, each once; then forget intent and candidate."""
-    lake, name = gate.settings.lake, gate.fact.name
-    for table in plan.files:
-        if table in _BEFORE:
-            faultpoint(_BEFORE[table])
-        _commit(gate, plan, table)
-        if table in _AFTER:
-            faultpoint(_AFTER[table])
-    clear_intent(lake, "gate", name)
-    for path in work_folder(lake, "gate").glob(f"{name}-*.parquet"):
-        path.unlink()
-    shown = {field: plan.record[field] for field in BatchResult.__dataclass_fields__}
-    return BatchResult(**shown)
-
-
-def _commit(gate: Gate, plan: Plan, table: str) -> None:
-    """One table's part of the plan, unless its number says that it stands."""
-    adds, removes = plan.files[table]
-    if not adds and not removes:
-        return
-    ref, txn = _target(gate, table)
-    snapshot = open_snapshot(gate.settings.lake, ref)
-    if (snapshot.txn(txn) or 0) < plan.batch:
-        commit(gate.settings.lake, ref, snapshot, adds=adds, removes=removes, txns={txn: plan.batch})
-
-
-def _target(gate: Gate, table: str) -> tuple[TableRef, str]:
-    """A table of the plan, and the name of the number that its commits carry."""
-    if table == "trusted":
-        return trusted(gate.fact.name), "gate"
-    shared = {"quarantine": QUARANTINE, "gaps": GAPS, "seen": SEEN, "batches": BATCHES}
-    return shared[table], f"gate/{gate.fact.name}"
+    record = publish(gate.settings.lake, gate.fact.name, plan)
+    return BatchResult(**{field: record[field] for field in BatchResult.__dataclass_fields__})
 
 
 def _next_batch(gate: Gate) -> int:
-    return (open_snapshot(gate.settings.lake, BATCHES).txn(f"gate/{gate.fact.name}") or 0) + 1
+    return next_batch(gate.settings.lake, gate.fact.name)
 
 
 def _batches(gate: Gate) -> str:

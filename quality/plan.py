@@ -25,7 +25,7 @@ FATED: Final = f"{VIEW} LEFT JOIN fc_fate USING (rid)"
 GOOD: Final = "(_check IS NULL AND fate IS NULL)"
 BAD: Final = "(fate IS DISTINCT FROM 'duplicate' AND (_check IS NOT NULL OR fate = 'conflict'))"
 # Rows that are asked for together lie together.
-_SORT: Final = {"samples": "metric, site, host, device, ts"}
+SORT: Final = {"samples": "metric, site, host, device, ts"}
 Files = dict[str, tuple[list[DataFile], list[DataFile]]]
 
 
@@ -55,21 +55,25 @@ class Plan:
         return Plan(content["batch"], content["record"], files)
 
 
-def lay_out(gate: Gate, job: Job, record: dict[str, Any], before: Published | None, gaps: Sequence[Gap]) -> Plan:
+def lay_out(
+    gate: Gate, job: Job, record: dict[str, Any], before: Published | None, gaps: Sequence[Gap], *, seen: bool = True
+) -> Plan:
     """Write every file that publishing will name, in the order of publishing; only the record if `before` is None.
 
-    Names are made of the batch number, so that a repeat overwrites its own files.
+    `seen` is false where the records were seen before. Names are made of the batch number, so that a repeat overwrites
+    its own files.
     """
     files: Files = {}
     if before is not None:
         touched = _touched(gate, before.trusted)
         files["quarantine"] = (_write(gate, QUARANTINE, job, _quarantine(gate, job, before.trusted, touched)), [])
         files["gaps"] = (_write(gate, GAPS, job, _gaps(gate.fact, job, gaps)) if gaps else [], [])
-        files["seen"] = (_write(gate, SEEN, job, _seen(gate.fact, job)), [])
+        if seen:
+            files["seen"] = (_write(gate, SEEN, job, _seen(gate.fact, job)), [])
         # A removal needs no bounds, and those that the log gives (times) are not JSON.
         removes = [replace(file, minimum={}, maximum={}) for file in touched]
         files["trusted"] = (_write_trusted(gate, job, before.trusted, touched), removes)
-    files["batches"] = (_write(gate, BATCHES, job, _values(record)), [])
+    files["batches"] = (_write(gate, BATCHES, job, values_sql(record)), [])
     return Plan(job.batch, record, files)
 
 
@@ -86,7 +90,7 @@ def _write_trusted(gate: Gate, job: Job, before: Snapshot, touched: Sequence[Dat
     columns = ", ".join(f'"{column.name}"' for column in gate.fact.columns)
     typed = f"{columns}, {IDENTITY}, row_key, {job.batch} AS batch, CAST(ts AS DATE) AS day"
     good = f"SELECT {typed} FROM {FATED} WHERE {GOOD}"
-    order = f"day, {_SORT.get(gate.fact.name, 'ts')}"
+    order = f"day, {SORT.get(gate.fact.name, 'ts')}"
     stem = f"gate-{job.batch:08d}"
     adds = gate.duck.write(good, lake, ref, stem, stats=("batch", "ts"), order=order)
     if touched:
@@ -154,8 +158,8 @@ def _seen(fact: Fact, job: Job) -> str:
     return f"SELECT *, {text_literal(fact.name)} AS fact, {job.batch} AS batch FROM fc_ranges"
 
 
-def _values(record: dict[str, Any]) -> str:
-    """SQL of one row with the record's values; mappings become JSON."""
+def values_sql(record: dict[str, Any]) -> str:
+    """SQL of one row with the values of a record of `batches`; mappings become JSON."""
     cells = []
     for name, value in record.items():
         if isinstance(value, dict):

@@ -23,6 +23,8 @@ _EMPTY: Final = (
     "CREATE OR REPLACE TEMP TABLE fc_withdrawn "
     "(agent VARCHAR, boot VARCHAR, seq BIGINT, idx BIGINT, day DATE, batch BIGINT, reason VARCHAR)",
 )
+# Kept rows whose content is typed values, as that of good rows: sides of a conflict, and rows of an undone batch.
+_TYPED: Final = "\"check\" IN ('conflict', 'undone')"
 _BY_IDENTITY: Final = "'the same identity came with other content'"
 _BY_KEY: Final = "'the key ''' || row_key || ''' came with other content'"
 
@@ -52,6 +54,7 @@ def judge_repeats(duck: Duck, fact: Fact, published: Published) -> None:
     )
     if not (batches or twins or keys):
         return
+    _find_erased(duck, fact, published, batches)
     _find_published(duck, fact, published, batches, by_key=bool(keys))
     _find_members(duck, fact, by_key=bool(keys))
     _resolve(duck)
@@ -83,6 +86,20 @@ def _find_overlaps(duck: Duck, fact: Fact, seen: Snapshot) -> list[int]:
     return batches
 
 
+def _find_erased(duck: Duck, fact: Fact, published: Published, batches: list[int]) -> None:
+    """What is sent under the identity of an erased row is a repeat of it, whatever it says: its rid is in fc_erased."""
+    files = published.quarantine.paths(
+        lambda file: (
+            file.partition.get("fact") == fact.name and any(file.may_hold("batch", batch, batch) for batch in batches)
+        )
+    )
+    erased = f"(SELECT {IDENTITY} FROM {duck.scan(published.quarantine, files)} WHERE \"check\" = 'erased')"
+    duck.execute(
+        f"CREATE OR REPLACE TEMP TABLE fc_erased AS SELECT rid FROM {VIEW} SEMI JOIN {erased} USING ({IDENTITY})"
+    )
+    duck.execute("INSERT INTO fc_fate SELECT rid, 'duplicate', 'it was erased' FROM fc_erased")
+
+
 def _find_published(duck: Duck, fact: Fact, published: Published, batches: list[int], *, by_key: bool) -> None:
     """Make fc_published: earlier rows of the same records or the same natural keys, wherever they lie."""
 
@@ -94,11 +111,14 @@ def _find_published(duck: Duck, fact: Fact, published: Published, batches: list[
 
     trusted = f"SELECT {_COLUMNS}, true AS good, md5_number('t' || {typed_content(fact)}) AS content, "
     trusted += "day, batch, 'trusted' AS place"
-    kept = "SELECT *, json_extract_string(content, '$.row_key') AS row_key, \"check\" = 'conflict' AS good"
+    # An undone row stands by its identity only: its key is free for a row that mends it.
+    key = "CASE WHEN \"check\" <> 'undone' THEN json_extract_string(content, '$.row_key') END"
+    kept = f"SELECT *, {key} AS row_key, {_TYPED} AS good"
     aside = f"SELECT {_COLUMNS}, good, md5_number(if(good, 't', 'x') || content) AS content, "
     aside += "NULL AS day, batch, 'quarantine' AS place"
     old_trusted = duck.scan(published.trusted, published.trusted.paths(may_hold))
     old_aside = duck.scan(published.quarantine, published.quarantine.paths(lambda it: of_fact(it) and may_hold(it)))
+    old_aside = f"(SELECT * FROM {old_aside} WHERE \"check\" <> 'erased')"
     parts = [
         f"{trusted} FROM {old_trusted} SEMI JOIN fc_records USING ({_RECORD})",
         f"{aside} FROM ({kept} FROM {old_aside}) SEMI JOIN fc_records USING ({_RECORD})",
@@ -126,7 +146,7 @@ def _find_members(duck: Duck, fact: Fact, *, by_key: bool) -> None:
         "CREATE OR REPLACE TEMP TABLE fc_members AS "
         f"SELECT {_COLUMNS}, good, content, day, batch, place, NULL AS rid FROM fc_published "
         f"UNION ALL SELECT {_COLUMNS}, _check IS NULL, md5_number({content}), NULL, NULL, 'candidate', rid "
-        f"FROM {VIEW} SEMI JOIN ({suspects}) USING (rid)"
+        f"FROM (SELECT * FROM {VIEW} ANTI JOIN fc_erased USING (rid)) SEMI JOIN ({suspects}) USING (rid)"
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from cubes.route.reference import sql_markdown
+from cubes.schema import cube_schema_text
 from fleetcube.cli import VERBS, cli
 from lake.reference import facts_markdown, metrics_markdown
 from lake.settings import Settings
@@ -57,6 +59,8 @@ PAGES = {
     "facts.md": facts_markdown,
     "settings.md": settings_markdown,
     "cli.md": cli_markdown,
+    "sql.md": sql_markdown,
+    "cube.schema.json": cube_schema_text,
 }
 
 

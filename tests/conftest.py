@@ -5,8 +5,10 @@ A tier whose tool or data is missing is skipped, counted in the summary, and a f
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +25,16 @@ TRACES = ROOT.parent / "shared" / "data"
 hypothesis_settings.register_profile("fleetcube", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.load_profile("fleetcube")
 
+
+def _has_spark() -> bool:
+    jars = Path(sys.prefix) / "jars" / ".done"
+    return importlib.util.find_spec("pyspark") is not None and shutil.which("java") is not None and jars.is_file()
+
+
 _NEEDS = {
     "traces": (TRACES.is_dir, f"the real traces are not at {os.path.relpath(TRACES, ROOT)}"),
     "psql": (lambda: shutil.which("psql") is not None, "PostgreSQL's psql client is not installed"),
+    "spark": (_has_spark, "pyspark, Java or Delta's jars are missing (`make jars`)"),
 }
 _missing: dict[str, int] = {}
 

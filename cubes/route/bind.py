@@ -62,7 +62,8 @@ def bind(statement: Statement, view: View) -> Statement:
     """
     assert statement.tree is not None, "parse comes first"
     tree = statement.tree.copy()
-    outputs = _query(tree, {}, None)
+    # Derived dimensions go along under a name that no statement can use.
+    outputs = _query(tree, {f"fc_{fact}": _derived(view, fact) for fact in load_facts()}, None)
     return replace(statement, tree=tree, outputs=tuple((one.name, one.kind) for one in outputs))
 
 
@@ -147,7 +148,14 @@ def _table(node: exp.Table, ctes: _Ctes) -> tuple[Output, ...]:
         return ctes[node.name]
     columns = columns_of(node.name)
     node.meta["fact" if node.name in load_facts() else "lookup"] = node.name
-    return tuple(Output(name, name, column_kind(kind), kind, shown) for name, (kind, shown) in columns.items())
+    own = tuple(Output(name, name, column_kind(kind), kind, shown) for name, (kind, shown) in columns.items())
+    return (*own, *ctes.get(f"fc_{node.name}", ()))
+
+
+def _derived(view: View, fact: str) -> tuple[Output, ...]:
+    """The derived dimensions of a fact as columns that `*` doesn't show."""
+    found = view.derived(fact).values()
+    return tuple(Output(one.name, one.name, column_kind(one.type), one.type, shown=False) for one in found)
 
 
 def _renamed(columns: tuple[Output, ...], alias: exp.TableAlias) -> tuple[Output, ...]:
@@ -324,6 +332,9 @@ def _column(node: exp.Column, scope: _Scope) -> None:
             held = [(node.table, one) for one in at.sources[node.table] if one.name == node.name]
         else:
             held = [] if node.table else at.holders(node.name)
+        if len(held) > 1:
+            # What * doesn't show gives way to what it does.
+            held = [pair for pair in held if pair[1].shown] or held
         if len(held) > 1:
             raise QueryError(f"column '{node.name}' is ambiguous.", todo="Write table.column.", code="42702")
         if held:

@@ -1,22 +1,25 @@
-"""Finds the blocks of a statement: each SELECT over exactly one fact that groups or aggregates, taken apart.
+"""Finds the blocks of a statement: each SELECT over one fact, perhaps with lookups, that groups or aggregates.
 
 Whatever stands around a block (joins, windows over its aggregates, order, outer queries) runs on top of its rows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from cubes.route.beside import bucket_bounds, joined_fact
 from cubes.route.grammar import AGGREGATES
 from cubes.route.lower import fixed_now
 from cubes.route.parts import PartMaker, Unfit, aggregates
+from cubes.route.span import Window
 from cubes.route.statement import Block, Term
-from cubes.route.window import is_time, split_window, time_step
+from cubes.route.window import Step, is_time, split_window, time_step
+from cubes.route.zones import granule_s
+from lake.times import GRAINS
 
 if TYPE_CHECKING:
     from cubes.route.statement import Statement
@@ -33,16 +36,10 @@ def blocks(statement: Statement, view: View) -> Statement:
     tree = fixed_now(statement.tree, view.now)
     found = []
     for select in tree.find_all(exp.Select):
-        table = _only_fact(select)
+        table = joined_fact(select)
         if table is not None:
             found.append(_block(select, table, tree, view))
     return replace(statement, tree=tree, blocks=tuple(found))
-
-
-def _only_fact(select: exp.Select) -> exp.Table | None:
-    from_ = select.args.get("from_")
-    table = from_.this if from_ is not None and not select.args.get("joins") else None
-    return table if isinstance(table, exp.Table) and "fact" in table.meta else None
 
 
 def _block(select: exp.Select, table: exp.Table, tree: exp.Expr, view: View) -> Block:
@@ -57,15 +54,18 @@ def _block(select: exp.Select, table: exp.Table, tree: exp.Expr, view: View) -> 
 
 
 class _Anatomy:
-    """Takes one block apart, collecting the dimensions and the time step that its keys and conditions need."""
+    """Takes one block apart, collecting the dimensions that its keys and conditions need, and the grains ruled out."""
 
     def __init__(self, fact: Fact, alias: str, view: View) -> None:
         self.fact, self.alias, self.view = fact, alias, view
-        self.dims = {column.name for column in fact.dimensions}
-        self.step = 0
+        self.derived = frozenset(view.derived(fact.name))
+        self.dims = {column.name for column in fact.dimensions} | self.derived
+        self.lookups: dict[str, str] = {}
+        self.window = Window()
+        self.misfits: dict[str, str] = {}
 
     def block(self, bare: Block, rest: list[exp.Expr], tree: exp.Expr) -> Block:
-        select = bare.select
+        select, self.window = bare.select, bare.window
         group = select.args.get("group")
         items = [item.this for item in select.expressions]
         found = _unique(node for clause in self._clauses(select) for node in aggregates(clause))
@@ -77,14 +77,34 @@ class _Anatomy:
         if not found and group is None and distinct is None:
             raise Unfit("rows are asked for, not aggregates")
         keys = group.expressions if group is not None else [] if found else items
-        needed = [*rest, *keys]
+        beside = self._beside(select)
+        needed = [*rest, *keys, *(join.args["on"] for join in beside[1:] if join.args.get("on"))]
         dims = frozenset(name for node in needed for name in self.uses(node))
-        maker = PartMaker(self.fact, self.alias, self.uses)
+        maker = PartMaker(self.fact, self.alias, self.uses, derived=self.derived, hashed=self._hashed())
         terms = tuple(maker.term(node, f"a{place}") for place, node in enumerate(found))
         _only_shown(select, terms, tree)
         named = {f"k{place}": node.copy() for place, node in enumerate(_unique(keys))}
         where = exp.and_(*[node.copy() for node in rest]) if rest else None
-        return replace(bare, where=where, keys=named, parts=tuple(maker.parts), terms=terms, dims=dims, step=self.step)
+        bare = replace(bare, where=where, keys=named, misfits=self.misfits, beside=beside)
+        return replace(bare, parts=tuple(maker.parts), terms=terms, dims=dims)
+
+    def _beside(self, select: exp.Select) -> tuple[exp.Expr, ...]:
+        """What stands after FROM, first item first, with lookups as scans; () where the fact stands alone."""
+        if not select.args.get("joins"):
+            return ()
+        found = [node.copy() for node in (select.args["from_"].this, *select.args["joins"])]
+        for node in found:
+            table = node.this if isinstance(node, exp.Join) else node
+            if "lookup" in table.meta:
+                self.lookups[table.alias] = table.meta["lookup"]
+                table.set("this", exp.Var(this=self.view.duck.scan(self.view.lookup(table.meta["lookup"]))))
+        return tuple(found)
+
+    def _hashed(self) -> frozenset[str]:
+        """Columns whose distinct values a cube counts by hashes, and none keeps as a dimension."""
+        cubes = [state.cube for state in self.view.fact(self.fact.name).cubes]
+        kept = {name for cube in cubes for name in cube.dimensions}
+        return frozenset(one.column for cube in cubes for one in cube.sketches if one.kind == "distinct") - kept
 
     def _clauses(self, select: exp.Select) -> list[exp.Expr]:
         clauses = [*select.expressions, select.args.get("having"), select.args.get("order")]
@@ -103,13 +123,44 @@ class _Anatomy:
             return frozenset()
         step = time_step(node, self.alias, self.view.duck)
         if step is not None:
-            if step == 0:
-                raise Unfit(f"no bucket fits {node.sql('postgres')[:60]}")
-            self.step = math.gcd(self.step, step)
+            self._rule_out(node, step)
+            return frozenset()
+        if self._meets_lookup(node):
             return frozenset()
         return frozenset(name for child in node.iter_expressions() for name in self.uses(child))
 
+    def _rule_out(self, node: exp.Expr, step: Step) -> None:
+        """Note the grains in whose buckets an expression of time is not constant; Unfit when none is left."""
+        span = 0
+        if step.zone.upper() != "UTC":
+            held = self.view.fact(self.fact.name).window
+            span = granule_s(step.zone, self.window.meet(held), self.view.duck)
+        for name, grain in GRAINS.items():
+            if name not in step.grains:
+                self.misfits.setdefault(name, f"{name} buckets don't fit {_shown(node)}")
+            elif span and not grain.divides(span):
+                self.misfits.setdefault(name, f"the clock of {step.zone} doesn't leave {name} buckets whole")
+        if len(self.misfits) == len(GRAINS):
+            raise Unfit(f"no bucket fits {_shown(node)}")
+
+    def _meets_lookup(self, node: exp.Expr) -> bool:
+        """Whether a condition sets ts against a time of a lookup so that whole buckets lie on one side of it."""
+        if not isinstance(node, (exp.GTE, exp.LT, exp.LTE, exp.GT)):
+            return False
+        # ts >= bound and ts < bound, either way round; with ts > bound, a row at the bound itself would differ.
+        ts, bound = node.this, node.expression
+        if isinstance(node, (exp.LTE, exp.GT)):
+            ts, bound = bound, ts
+        if not is_time(ts, self.alias) or not isinstance(bound, exp.Column) or bound.table not in self.lookups:
+            return False
+        fit = bucket_bounds(self.lookups[bound.table], [bound.name], self.view)
+        for name in GRAINS.keys() - fit:
+            self.misfits.setdefault(name, f"{bound.name} of lookup {self.lookups[bound.table]} cuts {name} buckets")
+        return True
+
     def _column(self, node: exp.Column) -> frozenset[str]:
+        if node.table in self.lookups and not node.meta.get("outer"):
+            return frozenset()
         if node.meta.get("outer") or node.table != self.alias:
             raise Unfit("a column of the query around it stands inside the block")
         if node.name == self.fact.time:
@@ -119,9 +170,15 @@ class _Anatomy:
         return frozenset((node.name,))
 
 
+def _shown(node: exp.Expr) -> str:
+    """An expression as a reason may show it: short, without tables and quotes."""
+    bare = node.transform(lambda one: exp.column(one.name) if isinstance(one, exp.Column) else one)
+    return str(bare.sql("postgres"))[:60]
+
+
 def _only_shown(select: exp.Select, terms: Iterable[Term], tree: exp.Expr) -> None:
     """Approximate values may be shown; where anything else depends on one, rows answer exactly."""
-    approximate = [term.node for term in terms if term.quantile is not None]
+    approximate = [term.node for term in terms if term.approximate]
     if not approximate:
         return
     if not _on_top(select, tree):

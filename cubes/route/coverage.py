@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from cubes.route.aliases import aliased
 from cubes.route.lower import engine_sql
 from cubes.route.span import Window, moment
 from cubes.route.statement import Block
@@ -36,6 +37,8 @@ def coverage(
         return {"share": None, "reason": "the range is open"}
     if block is None or block.reason:
         return {"share": None, "reason": "the predicate can't be set against the roster"}
+    if block.beside:
+        return {"share": None, "reason": "a lookup is joined"}
     if block.where is not None and {column.name for column in block.where.find_all(exp.Column)} - _SERIES:
         return {"share": None, "reason": "the predicate names more than the roster's columns"}
     start, end = (f"TIMESTAMPTZ '{iso(moment(at))}'" for at in (window.start, window.end))
@@ -43,7 +46,7 @@ def coverage(
     alias = exp.to_identifier(block.alias, quoted=True).sql("duckdb")
     text = f"""SELECT coalesce(sum(greatest(0, epoch_us(least(coalesce(valid_to, {end}), {end}))
         - epoch_us(greatest(coalesce(valid_from, {start}), {start})))), 0)
-        FROM {view.duck.scan(roster)} AS {alias}{where}"""
+        FROM {aliased(view.duck.scan(roster), _SERIES, view)} AS {alias}{where}"""
     expected_s = Decimal(view.duck.sql(text)[0][0]) / 1_000_000
     present = present_s or Decimal(0)
     if expected_s == 0:

@@ -22,24 +22,90 @@ _OPERATORS = (
     "And Or Not EQ NEQ GT GTE LT LTE Is In Between Like ILike Escape Add Sub Mul Div Mod Neg DPipe NullSafeEQ "
     "NullSafeNEQ RegexpLike RegexpILike Exists Case If Cast Any All"
 )
-_AGGREGATES = "Count Sum Avg Min Max Stddev StddevSamp StddevPop Variance VariancePop PercentileCont PercentileDisc"
-_FUNCTIONS = (
+AGGREGATE_NAMES: Final = (
+    "Count Sum Avg Min Max Stddev StddevSamp StddevPop Variance VariancePop PercentileCont PercentileDisc Last "
+    "ApproxDistinct"
+)
+FUNCTION_NAMES: Final = (
     "Coalesce Nullif Greatest Least Abs Round Floor Ceil Sign Sqrt Ln Log Exp Pow Lower Upper Length Left Right "
     "Substring Trim Concat StrPosition SplitPart TimestampTrunc DateTrunc DateBin Extract AtTimeZone CurrentTimestamp "
     "CurrentDate StrToTime StrToDate UnixToTime TimeToStr"
 )
-_WINDOWS = "RowNumber Rank DenseRank Lag Lead FirstValue LastValue Ntile PercentRank CumeDist"
+WINDOW_NAMES: Final = "RowNumber Rank DenseRank Lag Lead FirstValue LastValue Ntile PercentRank CumeDist"
 
 
 def _kinds(names: str) -> frozenset[type[exp.Expr]]:
     return frozenset(getattr(exp, name) for name in names.split())
 
 
-AGGREGATES: Final = _kinds(_AGGREGATES)
-NODES: Final = _kinds(" ".join((_STRUCTURE, _OPERATORS, _AGGREGATES, _FUNCTIONS, _WINDOWS)))
+AGGREGATES: Final = _kinds(AGGREGATE_NAMES)
+NODES: Final = _kinds(" ".join((_STRUCTURE, _OPERATORS, AGGREGATE_NAMES, FUNCTION_NAMES, WINDOW_NAMES)))
 
-# Functions of the project's own, by name and number of arguments; the first three aggregate.
-WORDS: Final = {"approx_percentile": (2,), "time_avg": (1,), "integral": (1,), "time_bucket": (2, 3)}
+# Functions of the project's own, by name and number of arguments; all but the last aggregate.
+_WORDS: Final = dict.fromkeys(("time_avg", "integral", "rate", "coverage"), (1,))
+WORDS: Final[dict[str, tuple[int, ...]]] = {"approx_percentile": (2,), **_WORDS, "time_bucket": (2, 3)}
+
+# What a node may carry beside its operands. The parser fills in more than anybody reads (WITH TIES, * EXCLUDE, BY
+# NAME), and what nobody reads would be dropped in silence. SELECT has CLAUSES; tables and casts are checked elsewhere.
+_SET = ("distinct", "order", "limit", "offset", "with_")
+_ALSO: Final[dict[str, tuple[str, ...]]] = {
+    "Alias": ("alias",),
+    "AtTimeZone": ("zone",),
+    "Between": ("low", "high"),
+    "CTE": ("alias",),
+    "Case": ("ifs", "default"),
+    "Coalesce": ("is_nvl", "is_null"),
+    "Column": ("table", "db"),
+    "Concat": ("safe", "coalesce"),
+    "Count": ("big_int",),
+    "DPipe": ("safe",),
+    "DataType": ("nested", "kind"),
+    "DateBin": ("unit", "origin"),
+    "DateTrunc": ("unit", "zone", "input_type_preserved"),
+    "Distinct": ("on",),
+    "Div": ("typed", "safe"),
+    "Except": _SET,
+    "Fetch": ("count", "direction", "limit_options"),
+    "Greatest": ("ignore_nulls",),
+    "Group": ("cube", "rollup", "grouping_sets"),
+    "ILike": ("negate",),
+    "Identifier": ("quoted",),
+    "If": ("true", "false"),
+    "In": ("query",),
+    "Intersect": _SET,
+    "Interval": ("unit",),
+    "Is": ("negate",),
+    "Join": ("kind", "side", "on", "using"),
+    "Lag": ("offset", "default"),
+    "Lead": ("offset", "default"),
+    "Least": ("ignore_nulls",),
+    "Left": ("negative_length_returns_empty",),
+    "Like": ("negate",),
+    "LimitOptions": ("rows",),
+    "Literal": ("is_string",),
+    "Ordered": ("desc", "nulls_first"),
+    "RegexpLike": ("flag",),
+    "Right": ("negative_length_returns_empty",),
+    "Round": ("decimals",),
+    "SplitPart": ("delimiter", "part_index"),
+    "StrPosition": ("substr",),
+    "StrToDate": ("format",),
+    "StrToTime": ("format",),
+    "Subquery": ("alias", "order", "limit", "offset", "with_"),
+    "Substring": ("start", "length"),
+    "TableAlias": ("columns",),
+    "TimeToStr": ("format",),
+    "TimestampTrunc": ("unit", "zone", "input_type_preserved"),
+    "Trim": ("position",),
+    "Union": _SET,
+    "Window": ("partition_by", "order", "over", "spec", "alias"),
+    "WindowSpec": ("kind", "start", "start_side", "end", "end_side"),
+}
+PARTS: Final = {
+    kind: frozenset(("this", "expression", "expressions", *_ALSO.get(kind.__name__, ())))
+    for kind in NODES
+    if kind not in (exp.Select, exp.Table, exp.Cast)
+}
 
 # Clauses of a SELECT; others (INTO, FOR UPDATE, LATERAL, TABLESAMPLE, QUALIFY) have no place in a read of facts.
 _SELECT_PARTS = (
@@ -47,7 +113,7 @@ _SELECT_PARTS = (
 )
 CLAUSES: Final = frozenset(_SELECT_PARTS.split())
 
-_TYPES = (
+TYPE_NAMES: Final = (
     "BOOLEAN SMALLINT INT BIGINT DECIMAL FLOAT DOUBLE TEXT VARCHAR CHAR DATE TIMESTAMP TIMESTAMPTZ INTERVAL TINYINT"
 )
-TYPES: Final = frozenset(getattr(exp.DataType.Type, name) for name in _TYPES.split())
+TYPES: Final = frozenset(getattr(exp.DataType.Type, name) for name in TYPE_NAMES.split())

@@ -81,7 +81,9 @@ def _grouped(select: exp.Select, alias: str) -> bool:
 def _aggregates_value(node: exp.Expr, alias: str) -> bool:
     if isinstance(node, exp.WithinGroup):
         inside: exp.Expr = node.expression
-    elif (type(node) in AGGREGATES and not isinstance(node, exp.Count)) or isinstance(node, exp.Anonymous):
+    elif isinstance(node, (exp.Count, exp.ApproxDistinct)):
+        return False
+    elif type(node) in AGGREGATES or isinstance(node, exp.Anonymous):
         if node.name == "time_bucket":
             return False
         inside = node

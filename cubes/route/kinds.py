@@ -101,8 +101,9 @@ def _argument(node: exp.Expr) -> exp.Expr | None:
 
 
 def _word(node: exp.Expr) -> str:
-    known = {"time_avg": "decimal", "integral": "decimal", "approx_percentile": "double", "time_bucket": "timestamp"}
-    return known.get(node.name, "other")
+    if node.name in ("time_avg", "integral", "rate", "coverage", "fc_divide", "fc_weight"):
+        return "decimal"
+    return {"approx_percentile": "double", "time_bucket": "timestamp"}.get(node.name, "other")
 
 
 def _scalar(node: exp.Expr) -> str:
@@ -129,6 +130,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     ((exp.Column,), lambda node: str(node.meta.get("kind", "other"))),
     ((exp.Literal,), _literal),
     ((exp.Cast,), lambda node: _CASTS.get(node.args["to"].this, "other")),
+    ((exp.ApproxDistinct,), _always("integer")),
     ((exp.Count, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile, exp.Length, exp.StrPosition), _always("integer")),
     ((exp.Sum,), _sum),
     ((exp.Avg,), _average),
@@ -150,5 +152,5 @@ _RULES: Final[tuple[_Rule, ...]] = (
     ((exp.Anonymous,), _word),
     ((exp.Paren, exp.Alias, exp.Filter, exp.Window, exp.WithinGroup, exp.Neg, exp.Abs, exp.Round), _of_this),
     ((exp.Floor, exp.Ceil, exp.Sign, exp.Min, exp.Max, exp.Nullif, exp.Lag, exp.Lead), _of_this),
-    ((exp.FirstValue, exp.LastValue), _of_this),
+    ((exp.FirstValue, exp.LastValue, exp.Last), _of_this),
 )

@@ -15,6 +15,8 @@ from typing import Final
 from sqlglot import exp
 
 from cubes.route.kinds import kind
+from cubes.route.values import SPREADS, fraction_of, latest_of, square_of
+from cubes.spread import FORMS, FRACTIONS, SPREAD, SQUARES, is_split
 from lake.errors import QueryError
 from lake.times import iso
 
@@ -96,8 +98,14 @@ def _aggregate_rule(node: exp.Expr) -> Callable[[exp.Expr], exp.Expr] | None:
         return _integer_sum
     if isinstance(core, (exp.PercentileCont, exp.PercentileDisc)):
         return _percentile
-    if isinstance(core, _CALL) and core.name in ("approx_percentile", "time_avg", "integral"):
-        return {"approx_percentile": _percentile, "time_avg": _time_average, "integral": _integral}[core.name]
+    if isinstance(core, exp.Last):
+        return _last
+    if isinstance(core, exp.ApproxDistinct):
+        return _count_distinct
+    if type(core) in SPREADS and core.this.meta.get("type") in SQUARES:
+        return _spread
+    if isinstance(core, _CALL):
+        return _WORDS.get(core.name)
     return None
 
 
@@ -135,6 +143,34 @@ def _integer_sum(node: exp.Expr) -> exp.Expr:
     return _cast(_around(node, exp.Sum(this=_core(node).this.copy())), "BIGINT")
 
 
+def _last(node: exp.Expr) -> exp.Expr:
+    value = _core(node).this
+    if not isinstance(value, exp.Column):
+        raise QueryError("last takes a column.", todo="Write last(value).", code="42883")
+    return _call("struct_extract", _around(node, exp.Max(this=latest_of(value))), _done(exp.Literal.string("v")))
+
+
+def _count_distinct(node: exp.Expr) -> exp.Expr:
+    return _around(node, exp.Count(this=exp.Distinct(expressions=[_core(node).this.copy()])))
+
+
+def _spread(node: exp.Expr) -> exp.Expr:
+    """The exact parts of a variance, each with the FILTER and OVER, under the one formula of `cubes.spread`."""
+    core = _core(node)
+    value, column_type = core.this, core.this.meta["type"]
+    total = {"integer": "DECIMAL(38,0)", "interval": "DECIMAL(38,3)", "duration": "DECIMAL(38,6)"}
+    sums = [
+        (exp.Sum(this=value.copy()), total.get(column_type, "DECIMAL(38,9)")),
+        (exp.Sum(this=square_of(value, column_type)), SQUARES[column_type]),
+    ]
+    if is_split(column_type):
+        sums.append((exp.Sum(this=fraction_of(value)), FRACTIONS))
+    parts = [_around(node, exp.Count(this=value.copy()))] + [_cast(_around(node, one), to) for one, to in sums]
+    less, rooted = FORMS[SPREADS[type(core)]]
+    found = _call(SPREAD[is_split(column_type)], *parts, exp.Literal.number(less))
+    return _call("sqrt", found) if rooted else found
+
+
 def percentile_parts(node: exp.Expr) -> tuple[str, exp.Expr, exp.Expr]:
     """(percentile_cont or percentile_disc, the argument, the share) of a percentile with its WITHIN GROUP.
 
@@ -169,6 +205,12 @@ def _time_average(node: exp.Expr) -> exp.Expr:
     value = _core(node).expressions[0]
     weight = exp.Case().when(value.copy().is_(exp.Null()).not_(), _interval_of(value))
     return _call("fc_time_avg", _weighted(node, value), _around(node, exp.Sum(this=weight)))
+
+
+def _covered(node: exp.Expr) -> exp.Expr:
+    value = _core(node).expressions[0]
+    weight = exp.Case().when(value.copy().is_(exp.Null()).not_(), _interval_of(value))
+    return _cast(_around(node, exp.Sum(this=weight)), "DECIMAL(38, 3)")
 
 
 def _integral(node: exp.Expr) -> exp.Expr:
@@ -235,6 +277,26 @@ def _instant(node: exp.Expr) -> exp.Expr:
     return exp.cast(node, "TIMESTAMPTZ")
 
 
+def _truncated(node: exp.Expr) -> exp.Expr:
+    """date_trunc with a zone: below a day the instant moves back by what its clock shows beyond the unit.
+
+    So the hour that a zone's clock shows twice stays two hours, as in PostgreSQL.
+    """
+    zone = node.args.get("zone")
+    if zone is None or node.args["unit"].name.upper() not in ("HOUR", "MINUTE", "SECOND"):
+        return node
+    clock = exp.AtTimeZone(this=node.this.copy(), zone=zone.copy())
+    start = exp.TimestampTrunc(this=clock.copy(), unit=node.args["unit"].copy())
+    beyond = exp.Paren(this=exp.Sub(this=clock, expression=start))
+    return exp.Paren(this=exp.Sub(this=node.this.copy(), expression=beyond))
+
+
+_WORDS: Final[dict[str, Callable[[exp.Expr], exp.Expr]]] = {
+    "approx_percentile": _percentile,
+    "time_avg": _time_average,
+    "integral": _integral,
+    "fc_weight": _covered,
+}
 _BACKSLASH: Final = exp.Literal.string("\\")
 _SIMPLE: Final[dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]]] = {
     exp.Cast: _cast_type,
@@ -243,4 +305,5 @@ _SIMPLE: Final[dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]]] = {
     exp.DateBin: _bucket,
     exp.Anonymous: _bucket,
     exp.StrToTime: _instant,
+    exp.TimestampTrunc: _truncated,
 }

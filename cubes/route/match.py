@@ -1,7 +1,7 @@
 """Which cuboids can answer a block, and what speaks against each of the others.
 
-A cuboid fits when it keeps the dimensions of keys and predicates, its grain divides the block's time step, and the
-cube keeps every state. When unsure it does not fit.
+A cuboid fits when it keeps the dimensions of keys and predicates, its buckets fit the block's expressions of time, and
+the cube keeps every state. When unsure it does not fit.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cubes.route.aliases import against_aliases, named_in
+from cubes.route.beside import against_derived
 from cubes.route.parts import predicate_key
 from cubes.route.window import conjuncts
-from lake.times import GRAINS
 
 if TYPE_CHECKING:
     from cubes.route.statement import Block, Statement
@@ -60,16 +61,20 @@ def match(statement: Statement, view: View) -> Statement:
 def _fits(block: Block, view: View) -> tuple[list[Fit], list[Candidate]]:
     found, tried = [], []
     for state in view.fact(block.fact).cubes:
-        kept = _kept(block, state)
-        against = _against_cube(block, state, kept)
+        kept = _kept(block, state, view)
+        against = against_aliases(block, state.cube, view) or _against_cube(block, state, kept)
         needed = block.dims.union(*(part.dims for part in block.parts if part.name not in kept))
+        derived = [one for name, one in view.derived(block.fact).items() if name in needed]
+        plain = needed - {one.name for one in derived}
         best: dict[str, int] = {}
         for grain in state.cube.grains:
             reason = against or _against_grain(block, state, grain)
             fitting = []
             for cuboid in state.cube.cuboids:
-                missing = sorted(needed - set(state.cube.kept(cuboid)))
+                missing = sorted(plain - set(state.cube.kept(cuboid)))
                 why = reason or (f"lacks {', '.join(missing)}" if missing else _against_slots(block, state, cuboid))
+                for one in derived:
+                    why = why or against_derived(one, state, cuboid, grain, view)
                 rows = state.rows.get((grain, cuboid), 0)
                 tried.append(Candidate(state.cube.name, grain, cuboid_name(state, cuboid), rows, why))
                 if not why:
@@ -86,9 +91,14 @@ def cuboid_name(state: CubeState, cuboid: int) -> str:
     return " × ".join(state.cube.kept(cuboid)) or "(total)"
 
 
-def _kept(block: Block, state: CubeState) -> dict[str, str]:
+def _kept(block: Block, state: CubeState, view: View) -> dict[str, str]:
     """Conditional counts of the cube that equal a part, for parts whose dimensions a cuboid may then lack."""
-    counts = {predicate_key(one.predicate): one.name for one in state.cube.states if one.function == "where"}
+    counts = {
+        predicate_key(one.predicate): one.name
+        for one in state.cube.states
+        # Counted by old names: what holds by new ones may be more.
+        if one.function == "where" and not (view.aliases and named_in(one.predicate) & set(view.aliases))
+    }
     return {part.name: counts[part.where] for part in block.parts if part.where in counts}
 
 
@@ -103,25 +113,25 @@ def _against_cube(block: Block, state: CubeState, kept: Mapping[str, str]) -> st
     missing = sorted({name for part in block.parts if part.name not in kept for name in part.states} - names)
     if missing:
         return f"keeps no {', '.join(missing)}"
-    slots = sorted(block.sketches - {sketch.column for sketch in state.cube.sketches})
+    slots = sorted(block.sketches - {sketch.name for sketch in state.cube.sketches})
     return f"keeps no slots of {', '.join(slots)}" if slots else ""
 
 
 def _against_grain(block: Block, state: CubeState, grain: str) -> str:
-    if block.step and block.step % GRAINS[grain].seconds:
-        return f"{grain} does not divide {block.step} s"
+    if grain in block.misfits:
+        return block.misfits[grain]
     for sketch in state.cube.sketches:
-        if sketch.column in block.sketches and grain not in sketch.grains:
-            return f"keeps slots of {sketch.column} at {', '.join(sketch.grains)} only"
+        if sketch.name in block.sketches and grain not in sketch.grains:
+            return f"keeps slots of {sketch.name} at {', '.join(sketch.grains)} only"
     return ""
 
 
 def _against_slots(block: Block, state: CubeState, cuboid: int) -> str:
     """Slots are kept in some of the cuboids only."""
     lacking = sorted(
-        sketch.column
+        sketch.name
         for sketch in state.cube.sketches
-        if sketch.column in block.sketches and cuboid not in sketch.cuboids
+        if sketch.name in block.sketches and cuboid not in sketch.cuboids
     )
     return f"keeps no slots of {', '.join(lacking)}" if lacking else ""
 
@@ -131,5 +141,8 @@ def _why(block: Block, tried: list[Candidate], view: View) -> str:
     unbuilt = view.fact(block.fact).unbuilt
     if not tried:
         return f"cube {', '.join(unbuilt)} is not built yet" if unbuilt else f"no cube is declared on {block.fact}"
-    nearest = min(tried, key=lambda one: (one.reason.count(","), len(one.reason), -one.rows))
+    # A lookup that has changed is news; that another cuboid lacks the dimension is not.
+    nearest = min(
+        tried, key=lambda one: ("lookup" not in one.reason, one.reason.count(","), len(one.reason), -one.rows)
+    )
     return f"cube {nearest.cube} at {nearest.grain}: {nearest.reason}"

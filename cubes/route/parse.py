@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from cubes.route.grammar import CLAUSES, MAX_BYTES, MAX_DEPTH, MAX_TOKENS, NODES, TYPES, WORDS
+from cubes.route.grammar import CLAUSES, MAX_BYTES, MAX_DEPTH, MAX_TOKENS, NODES, PARTS, TYPES, WORDS
 from cubes.route.lower import is_volatile
 from lake.errors import QueryError, did_you_mean
 
@@ -86,7 +86,14 @@ def _check(node: exp.Expr) -> None:
     elif isinstance(node, exp.Anonymous):
         _word(node)
     elif type(node) not in NODES:
-        raise QueryError(f"{_shown(node)} is not supported.", todo="See the SQL page for what is.", code="0A000")
+        raise QueryError(f"{_shown(node)} is not supported.", todo="docs/sql.md lists what is.", code="0A000")
+    elif unread := [
+        part for part, value in node.args.items() if value and part not in PARTS.get(type(node), node.args)
+    ]:
+        what = unread[0].rstrip("_").replace("_", " ").upper()
+        raise QueryError(f"{what} is not supported in {_shown(node)}.", todo="Leave it out.", code="0A000")
+    elif isinstance(node, exp.Count) and (node.expressions or len(node.this.expressions) > 1):
+        raise QueryError("count() takes one value.", todo="Count them one by one.", code="42883")
     elif isinstance(node, exp.Select):
         for clause, value in node.args.items():
             if value and clause not in CLAUSES:
@@ -115,7 +122,9 @@ def _word(node: exp.Anonymous) -> None:
     node.set("this", name)
     if name not in WORDS:
         near = did_you_mean(name, (*WORDS, *(kind.key for kind in NODES if issubclass(kind, exp.Func))))
-        raise QueryError(f"there is no function {name}().", todo=near or "See the SQL page.", code="42883")
+        raise QueryError(
+            f"there is no function {name}().", todo=near or "docs/sql.md lists the functions.", code="42883"
+        )
     if len(node.expressions) not in WORDS[name]:
         wanted = " or ".join(map(str, WORDS[name]))
         raise QueryError(f"{name}() takes {wanted} arguments, not {len(node.expressions)}.", code="42883")

@@ -15,12 +15,18 @@ from sqlglot import exp
 from cubes.route.grammar import AGGREGATES
 from cubes.route.kinds import is_exact, kind
 from cubes.route.lower import percentile_parts
-from cubes.route.statement import Part, Quantile, Term
+from cubes.route.sketched import Distinct, Quantile
+from cubes.route.statement import Part, Term
+from cubes.route.values import SPREADS, fraction_of, latest_of, square_of
+from cubes.spread import FRACTIONS, SQUARES, final_sql, is_split
 from lake.facts import Fact, duck_type
 
 _SCALES = {"integer": 0, "interval": 3, "duration": 6, "decimal": 9}
-_WORDS = ("approx_percentile", "time_avg", "integral")
+_WORDS = ("approx_percentile", "time_avg", "integral", "fc_weight")
 _Pair = tuple[exp.Expr, exp.Expr]
+
+
+_STATES = ("count", "sum", "min", "max", "weighted", "weight", "squares", "fractions", "last")
 
 
 class Unfit(Exception):
@@ -55,6 +61,8 @@ class PartMaker:
     alias: str
     uses: Callable[[exp.Expr], frozenset[str]]
     parts: list[Part] = field(default_factory=list)
+    derived: frozenset[str] = frozenset()
+    hashed: frozenset[str] = frozenset()
 
     def term(self, node: exp.Expr, name: str) -> Term:
         """One aggregate as a term over parts; Unfit where no state can give it."""
@@ -64,6 +72,9 @@ class PartMaker:
             self.uses(condition)
         if isinstance(core, exp.WithinGroup) or core.name == "approx_percentile":
             return self._quantile(node, name, condition)
+        distinct = self._distinct(core, condition)
+        if distinct is not None:
+            return Term(name, node, kind(node), "", distinct=distinct)
         final = self._final(core, condition)
         return Term(name, node, kind(node), final)
 
@@ -86,7 +97,43 @@ class PartMaker:
                 if core.name == "integral":
                     return weighted
                 return f"fc_time_avg({weighted}, {self._add('sum', 'DECIMAL(38,3)', argument, condition, 'weight')})"
+            case exp.Anonymous() if core.name == "fc_weight":
+                return self._add("sum", "DECIMAL(38,3)", argument, condition, "weight")
+            case exp.Last():
+                if self._value_column(argument) is None:
+                    raise Unfit("last() is kept of value columns only")
+                return f"struct_extract({self._add('max', '', argument, condition, 'latest')}, 'v')"
+            case _ if type(core) in SPREADS:
+                return self._spread(core, argument, condition)
         raise Unfit(f"{core.key}() is not kept as a state")
+
+    def _spread(self, core: exp.Expr, argument: exp.Expr, condition: exp.Expr | None) -> str:
+        column = self._value_column(argument)
+        if column is None:
+            raise Unfit(f"{core.key}() of an expression is not kept as a state")
+        declared = self.fact.column(column).type
+        parts = {"count": "BIGINT", "sum": self._sum_type(argument), "squares": SQUARES[declared]}
+        if is_split(declared):
+            parts["fractions"] = FRACTIONS
+        count, total, squares, fractions = (
+            self._add("sum", parts[part], argument, condition, part) if part in parts else ""
+            for part in ("count", "sum", "squares", "fractions")
+        )
+        return final_sql(SPREADS[type(core)], (count, total, squares, fractions))
+
+    def _distinct(self, core: exp.Expr, condition: exp.Expr | None) -> Distinct | None:
+        """The count of distinct values that hashes give; None for one that is counted otherwise."""
+        approximate = isinstance(core, exp.ApproxDistinct)
+        if not approximate and not (isinstance(core, exp.Count) and isinstance(core.this, exp.Distinct)):
+            return None
+        values = [core.this] if approximate else core.this.expressions
+        column = values[0] if len(values) == 1 and isinstance(values[0], exp.Column) else None
+        found = "" if column is None or column.table != self.alias else column.name
+        if approximate or found in self.hashed:
+            if not found:
+                raise Unfit("the distinct values of an expression are not kept as hashes")
+            return Distinct(found, condition, exact=not approximate)
+        return None
 
     def _count(self, argument: exp.Expr, condition: exp.Expr | None) -> str:
         if isinstance(argument, exp.Distinct):
@@ -122,7 +169,7 @@ class PartMaker:
         dims = self._dims(argument) | (self.uses(condition) if condition is not None else frozenset())
         if condition is not None:
             row, cell = (exp.Case().when(condition.copy(), one) for one in (row, cell))
-        prefixes = tuple(f"{one}_" for one in ("count", "sum", "min", "max", "weighted", "weight"))
+        prefixes = tuple(f"{one}_" for one in _STATES)
         states = {
             one.name for one in cell.find_all(exp.Column) if one.meta.get("state") and one.name.startswith(prefixes)
         }
@@ -141,6 +188,8 @@ class PartMaker:
         if isinstance(node, exp.Null):
             return exp.Null(), exp.Null()
         column = self._value_column(node)
+        if column is not None and state == "latest":
+            return latest_of(node), latest_of(self._state(f"last_{column}"), self._state(f"last_at_{column}"))
         if column is not None and state != "itself":
             return self._row_of(node, state), self._state(f"{state}_{column}")
         if isinstance(node, exp.Case) and state != "itself":
@@ -182,6 +231,10 @@ class PartMaker:
                 return exp.Mul(this=node.copy(), expression=interval)
             case "weight":
                 return exp.Case().when(present, interval)
+            case "squares":
+                return square_of(node, self.fact.column(node.name).type)
+            case "fractions":
+                return fraction_of(node)
         return node.copy()
 
     def _state(self, name: str) -> exp.Column:
@@ -197,8 +250,9 @@ class PartMaker:
         return None
 
     def _dims(self, node: exp.Expr) -> frozenset[str]:
-        names = {column.name for column in self.fact.dimensions}
-        return frozenset(one.name for one in node.find_all(exp.Column) if one.name in names)
+        names = {column.name for column in self.fact.dimensions} | self.derived
+        mine = (one.name for one in node.find_all(exp.Column) if one.table == self.alias)
+        return frozenset(name for name in mine if name in names)
 
     def _sum_type(self, argument: exp.Expr) -> str:
         if not is_exact(kind(argument)):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from cubes.expired import overlap, spans
 from cubes.route.lower import lower
 from cubes.route.source import rows_sql
 from cubes.route.span import Window
 from cubes.route.window import split_window
+from lake.errors import QueryError
 
 if TYPE_CHECKING:
     from cubes.route.statement import Statement
-    from cubes.route.view import View
+    from cubes.route.view import FactState, View
 
 
 def pushdown(statement: Statement, view: View) -> Statement:
@@ -31,11 +34,29 @@ def pushdown(statement: Statement, view: View) -> Statement:
     for table in list(tree.find_all(exp.Table)):
         if "fact" in table.meta:
             name, window = table.meta["fact"], _window(table, view)
+            _refuse_expired(view.fact(name), window)
             scanned.append((name, window))
-            _scan(table, rows_sql(view.fact(name), [window], view, columns))
+            mine = {column.name for column in tree.find_all(exp.Column) if column.table == table.alias}
+            # A derived dimension costs a join: only those that are meant.
+            named = columns - (view.derived(name).keys() - mine)
+            _scan(table, rows_sql(view.fact(name), [window], view, named))
         elif "lookup" in table.meta:
             _scan(table, view.duck.scan(view.lookup(table.meta["lookup"])))
     return replace(statement, tree=tree, scanned=tuple(scanned), sql=lower(tree).sql("duckdb"))
+
+
+def _refuse_expired(state: FactState, window: Window) -> None:
+    """A range without its rows would look like one in which nothing happened."""
+    gone = [] if window.empty else overlap(state.expired, *window.moments())
+    if not gone:
+        return
+    cubes = [f"{held.cube.name} ({', '.join(held.cube.grains)})" for held in state.cubes]
+    whole = f"whole buckets of what a cube keeps: {'; '.join(cubes)}" if cubes else "a cube, which there is none of"
+    raise QueryError(
+        f"rows of {state.fact.name} of {spans(gone)} have expired, and no cells that are left can answer this.",
+        todo=f"Ask from {gone[-1] + timedelta(days=1)} on (WHERE ts >= ...), or for {whole}.",
+        code="22023",
+    )
 
 
 def _window(table: exp.Table, view: View) -> Window:

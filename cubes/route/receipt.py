@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from cubes.buckets import RELATIVE_ERROR
+from cubes.distinct import relative_error
 from cubes.route.coverage import coverage
 from cubes.route.lower import engine_sql
 from cubes.route.match import cuboid_name
@@ -27,7 +28,7 @@ from lake.times import iso
 
 if TYPE_CHECKING:
     from cubes.route.rewrite import Answered
-    from cubes.route.statement import Statement
+    from cubes.route.statement import Statement, Term
     from cubes.route.tile import Plan
     from cubes.route.view import View
 
@@ -56,11 +57,18 @@ def errors_of(statement: Statement) -> list[float]:
     """Relative error bound of each output column: 0 is exact."""
     errors = [0.0] * len(statement.outputs)
     for one in statement.answered:
-        approximate = [term.node for term in one.plan.block.terms if term.quantile is not None]
-        for place, item in enumerate(one.plan.block.select.expressions if approximate else ()):
-            if any(node in approximate for node in aggregates(item)):
-                errors[place] = float(RELATIVE_ERROR)
+        bounds = [(term.node, _bound(term, one.plan)) for term in one.plan.block.terms if term.approximate]
+        for place, item in enumerate(one.plan.block.select.expressions if bounds else ()):
+            held = list(aggregates(item))
+            errors[place] = max([errors[place], *(bound for node, bound in bounds if node in held)])
     return errors
+
+
+def _bound(term: Term, plan: Plan) -> float:
+    if term.distinct is None:
+        return float(RELATIVE_ERROR)
+    [most] = {one.most for one in plan.cube.cube.sketches if one.name == term.distinct.sketch}
+    return relative_error(most - 1)
 
 
 def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, float]) -> dict[str, Any]:
@@ -102,7 +110,13 @@ def _pushed(statement: Statement) -> list[Block]:
 def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any]:
     if answered is None:
         where: exp.Expr | None = block.select.args.get("where")
-        alone = where is not None and where.find(exp.Subquery, exp.Select, exp.Exists) is None and not _outer(where)
+        joined = bool(block.select.args.get("joins"))
+        alone = (
+            where is not None
+            and not joined
+            and where.find(exp.Subquery, exp.Select, exp.Exists) is None
+            and not _outer(where)
+        )
         text = f" AS {_quoted(block.alias)} WHERE {engine_sql(where.this)}" if where is not None and alone else ""
         return {
             "fact": block.fact,
@@ -173,7 +187,8 @@ def _versions(fact: str, view: View) -> dict[str, Any]:
 
 def _sites(block: Block | None) -> frozenset[str] | None:
     """The sites that the predicate fixes, or None for any."""
-    for node in conjuncts(block.where) if block is not None else []:
+    # Beside a lookup, a column of that name may be the lookup's.
+    for node in conjuncts(block.where) if block is not None and not block.beside else []:
         if isinstance(node, (exp.EQ, exp.In)) and isinstance(node.this, exp.Column) and node.this.name == "site":
             values = [node.expression] if isinstance(node, exp.EQ) else node.expressions
             if values and all(isinstance(value, exp.Literal) for value in values):
@@ -191,6 +206,7 @@ def _quarantined(fact: str, window: Window, sites: frozenset[str] | None, view: 
     for (checks,) in view.duck.sql(f"SELECT checks FROM {view.duck.scan(batches)} WHERE fact = $1", [fact]):
         for entry in (json.loads(checks) if checks else {}).get("quarantined", []):
             day, site = entry.get("day"), entry.get("site")
+            site = view.aliases.get("site", {}).get(site, site)
             dated = day is None or ((days[0] is None or day >= days[0]) and (days[1] is None or day <= days[1]))
             if dated and (sites is None or site is None or site in sites):
                 found[entry["check"]] = found.get(entry["check"], 0) + entry["rows"]

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from cubes.buckets import quantile_sql, ranked_sql, slots_sql
+from cubes.distinct import count_sql, hash_sql, smallest_sql
 from cubes.route.kinds import kind
 from cubes.route.lower import engine_sql
 from cubes.route.source import Source, sources
 from lake.errors import QueryError
 
 if TYPE_CHECKING:
-    from cubes.route.statement import Block, Part, Quantile, Statement, Term
+    from cubes.route.sketched import Distinct, Quantile
+    from cubes.route.statement import Block, Part, Statement, Term
     from cubes.route.tile import Plan
     from cubes.route.view import View
 
 _RELATION = "fc_block"
+# Keys and aggregates: the user's expression, its column in the relation, its kind.
+_Named = Sequence[tuple[exp.Expr, str, str]]
 
 
 @dataclass(frozen=True)
@@ -38,27 +42,34 @@ class Answered:
 def rewrite(statement: Statement, view: View) -> Statement:
     """The statement's tree with every planned block in terms of cells and edges."""
     tree, answered = statement.tree, []
-    for block, plan in zip(statement.blocks, statement.plans, strict=True):
+    blocks, plans = list(statement.blocks), list(statement.plans)
+    for place, (block, plan) in enumerate(zip(statement.blocks, statement.plans, strict=True)):
         if plan is None:
             continue
         read = sources(plan, view)
+        reason = _too_many(block, plan, read, view)
+        if reason:
+            blocks[place], plans[place] = replace(block, reason=reason), None
+            continue
         select = _outer(block, _relation(block, plan, read))
         answered.append(Answered(block.fact, plan, _rows_sql(block, plan, read)))
         if block.select is tree:
             tree = select
         else:
             block.select.replace(select)
-    return replace(statement, tree=tree, answered=tuple(answered))
+    return replace(statement, tree=tree, answered=tuple(answered), blocks=tuple(blocks), plans=tuple(plans))
 
 
 def _relation(block: Block, plan: Plan, read: Sequence[Source]) -> str:
     """SQL of the merged relation, in brackets."""
     keys = list(block.keys)
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    merged = ", ".join([*keys, *(_merge(part) for part in block.parts)]) or "1 AS one"
+    # Without keys there is one row, whether or not anything is merged.
+    alone = "count(*) AS one" if block.terms else "1 AS one"
+    merged = ", ".join([*keys, *(_merge(part) for part in block.parts)]) or alone
     union = " UNION ALL ".join(_partial(block, plan, source) for source in read)
     states = f"SELECT {merged} FROM ({union}){group}"
-    finals = [f"{term.final} AS {term.name}" for term in block.terms if term.quantile is None]
+    finals = [f"{term.final} AS {term.name}" for term in block.terms if term.final]
     tables = [f"fc_merged AS MATERIALIZED ({states})"]
     joins = "fc_merged"
     for place, terms in enumerate(_by_slots(block)):
@@ -66,6 +77,14 @@ def _relation(block: Block, plan: Plan, read: Sequence[Source]) -> str:
         same = " AND ".join(f"fc_merged.{key} IS NOT DISTINCT FROM fc_q{place}.{key}" for key in keys) or "true"
         joins += f" LEFT JOIN fc_q{place} ON {same}"
         finals += [f"fc_q{place}.{term.name} AS {term.name}" for term in terms]
+    for place, (term, distinct) in enumerate((term, term.distinct) for term in block.terms if term.distinct):
+        counted = count_sql(_most(plan, distinct))
+        by = f" GROUP BY {', '.join(keys)}" if keys else ""
+        columns = ", ".join([*keys, f"{counted} AS n"])
+        tables.append(f"fc_d{place} AS (SELECT {columns} FROM ({_hashes(block, plan, read, distinct)}){by})")
+        same = " AND ".join(f"fc_merged.{key} IS NOT DISTINCT FROM fc_d{place}.{key}" for key in keys) or "true"
+        joins += f" LEFT JOIN fc_d{place} ON {same}"
+        finals.append(f"coalesce(fc_d{place}.n, 0) AS {term.name}")
     columns = ", ".join([*(f"fc_merged.{key}" for key in keys), *finals]) or "one"
     if len(tables) == 1:
         return f"(SELECT {columns} FROM ({states}) AS fc_merged)"
@@ -78,7 +97,21 @@ def _partial(block: Block, plan: Plan, source: Source) -> str:
     for part in block.parts:
         value = _state(part, plan, source)
         columns.append(f"CAST({value} AS {part.type}) AS {part.name}" if part.type else f"{value} AS {part.name}")
-    return f"SELECT {', '.join(columns) or '1 AS one'} FROM {source.sql} AS {_quoted(block.alias)}{_where(block)}"
+    return f"SELECT {', '.join(columns) or '1 AS one'} FROM {_from(block, source.sql)}{_where(block)}"
+
+
+def _from(block: Block, relation: str) -> str:
+    """What stands after FROM, with a relation in the place of the fact; lookups are joined as the user wrote it."""
+    if not block.beside:
+        return f"{relation} AS {_quoted(block.alias)}"
+    parts = [node.copy() for node in block.beside]
+    for node in parts:
+        table = node.this if isinstance(node, exp.Join) else node
+        if table.alias == block.alias:
+            table.set("this", exp.Var(this=relation))
+    # A join by comma brings its comma along.
+    texts = [engine_sql(node).strip() for node in parts]
+    return " ".join(texts)
 
 
 def _state(part: Part, plan: Plan, source: Source) -> str:
@@ -136,11 +169,43 @@ def _slots(block: Block, plan: Plan, source: Source, quantile: Quantile) -> str:
     if source.cells:
         slots = source.slots[quantile.column]
         where = _where(block, condition)
-        return f"SELECT {', '.join([*keys, 'slot', 'n'])} FROM {slots} AS {_quoted(block.alias)}{where}"
+        return f"SELECT {', '.join([*keys, 'slot', 'n'])} FROM {_from(block, slots)}{where}"
     value = exp.column(quantile.column, table=block.alias, quoted=True)
     columns = ", ".join([*keys, f"{slots_sql(engine_sql(value))} AS slot", "1 AS n"])
     where = _where(block, condition, value.is_(exp.Null()).not_())
-    return f"SELECT {columns} FROM {source.sql} AS {_quoted(block.alias)}{where}"
+    return f"SELECT {columns} FROM {_from(block, source.sql)}{where}"
+
+
+def _most(plan: Plan, distinct: Distinct) -> int:
+    return next(one.most for one in plan.cube.cube.sketches if one.name == distinct.sketch)
+
+
+def _hashes(block: Block, plan: Plan, read: Sequence[Source], distinct: Distinct) -> str:
+    """Keys and the smallest hashes of each, from cells and rows."""
+    keys = [f"{engine_sql(node)} AS {name}" for name, node in block.keys.items()]
+    value = exp.column(distinct.column, table=block.alias, quoted=True)
+    parts = []
+    for source in read:
+        if source.cells:
+            relation, columns, where = source.slots[distinct.sketch], ["slot", "n"], _where(block, distinct.condition)
+        else:
+            relation, columns = source.sql, [f"{hash_sql(engine_sql(value))} AS slot", "1 AS n"]
+            where = _where(block, distinct.condition, value.is_(exp.Null()).not_())
+        parts.append(f"SELECT {', '.join([*keys, *columns])} FROM {_from(block, relation)}{where}")
+    return smallest_sql(f"({' UNION ALL '.join(parts)})", list(block.keys), _most(plan, distinct))
+
+
+def _too_many(block: Block, plan: Plan, read: Sequence[Source], view: View) -> str:
+    """Why hashes can't give an exact number of distinct values that was asked for; empty where they can."""
+    for term in block.terms:
+        if term.distinct is None or not term.distinct.exact:
+            continue
+        most, keys = _most(plan, term.distinct), list(block.keys)
+        by = f" GROUP BY {', '.join(keys)}" if keys else ""
+        counts = f"SELECT count(*) AS n FROM ({_hashes(block, plan, read, term.distinct)}){by}"
+        if view.duck.sql(f"SELECT coalesce(max(n), 0) FROM ({counts})")[0][0] >= most:
+            return f"more than {most - 1} values of {term.distinct.column} in a group; approx_count_distinct estimates"
+    return ""
 
 
 def _rows_sql(block: Block, plan: Plan, read: Iterable[Source]) -> str:
@@ -150,7 +215,7 @@ def _rows_sql(block: Block, plan: Plan, read: Iterable[Source]) -> str:
     for source in read:
         rows = "sum(rows)" if source.cells else "count(*)"
         seconds = ("sum(sum_interval_s)" if source.cells else "sum(interval_s)") if timed else "NULL"
-        parts.append(f"SELECT {rows} AS n, {seconds} AS s FROM {source.sql} AS {_quoted(block.alias)}{_where(block)}")
+        parts.append(f"SELECT {rows} AS n, {seconds} AS s FROM {_from(block, source.sql)}{_where(block)}")
     return f"SELECT CAST(coalesce(sum(n), 0) AS BIGINT), sum(s) FROM ({' UNION ALL '.join(parts)})"
 
 
@@ -159,7 +224,7 @@ def _outer(block: Block, relation: str) -> exp.Select:
     named = [(node, name, kind(node)) for name, node in block.keys.items()]
     named += [(term.node, term.name, term.kind) for term in block.terms]
     select = block.select.copy()
-    for clause in ("where", "group"):
+    for clause in ("where", "group", "joins"):
         select.set(clause, None)
     table = exp.Table(this=exp.Var(this=relation), alias=exp.TableAlias(this=exp.to_identifier(_RELATION, quoted=True)))
     select.set("from_", exp.From(this=table))
@@ -181,19 +246,40 @@ def _outer(block: Block, relation: str) -> exp.Select:
     return select
 
 
-def _replaced(node: exp.Expr, named: Sequence[tuple[exp.Expr, str, str]]) -> exp.Expr:
-    """The expression with keys and aggregates as columns of the relation, outermost first."""
+def _replaced(node: exp.Expr, named: _Named, *, inside: bool = False) -> exp.Expr:
+    """The expression with keys and aggregates as columns of the relation, outermost first.
+
+    In a query of its own (`inside`) the same words mean other rows: there only what is made of nothing but the block's
+    columns is the block's. A window's function is no aggregate of the block.
+    """
     for wanted, name, its_kind in named:
-        if node == wanted:
+        if node == wanted and (not inside or _is_outer(node)):
             column = exp.column(name, table=_RELATION, quoted=True)
             column.meta["kind"] = its_kind
             return column
+    inside = inside or isinstance(node, exp.Query)
+    if not isinstance(node, exp.Window):
+        return _with_parts(node, named, inside)
+    filtered = node.this if isinstance(node.this, exp.Filter) else None
+    _with_parts(node.this.this if filtered else node.this, named, inside)
+    if filtered is not None:
+        filtered.set("expression", _replaced(filtered.expression, named, inside=inside))
+    return _with_parts(node, named, inside, but="this")
+
+
+def _with_parts(node: exp.Expr, named: _Named, inside: bool, but: str = "") -> exp.Expr:
     for name, value in list(node.args.items()):
-        if isinstance(value, exp.Expr):
-            node.set(name, _replaced(value, named))
-        elif isinstance(value, list):
-            node.set(name, [_replaced(one, named) if isinstance(one, exp.Expr) else one for one in value])
+        if name != but and isinstance(value, exp.Expr):
+            node.set(name, _replaced(value, named, inside=inside))
+        elif name != but and isinstance(value, list):
+            found = [_replaced(one, named, inside=inside) if isinstance(one, exp.Expr) else one for one in value]
+            node.set(name, found)
     return node
+
+
+def _is_outer(node: exp.Expr) -> bool:
+    columns = list(node.find_all(exp.Column))
+    return bool(columns) and all(column.meta.get("outer") for column in columns)
 
 
 def _left_over(select: exp.Select, alias: str) -> Iterator[exp.Column]:

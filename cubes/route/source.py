@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from cubes.measures import quoted
+from cubes.route.aliases import aliased
+from cubes.route.beside import inputs_of, is_kept, with_derived
 from cubes.route.span import Window, moment
 from cubes.route.view import in_days
 from lake.facts import duck_type
@@ -65,11 +67,14 @@ def rows_sql(
     def keep(file: DataFile) -> bool:
         return file.may_hold("batch", at_least=batch) and any(in_days(*_days(window), file) for window in windows)
 
-    wanted = {"ts", *columns} if batch is None else {"ts", "batch", *columns}
+    name = state.fact.name
+    needed = {"ts", *columns, *inputs_of(name, columns, view)}
+    wanted = needed if batch is None else {"batch", *needed}
     scan = view.duck.scan(state.trusted, state.trusted.paths(keep), wanted)
     conditions = [_ranges("ts", windows), "" if batch is None else f"batch >= {batch}"]
     where = " AND ".join(one for one in conditions if one)
-    return f"(SELECT * FROM {scan}{f' WHERE {where}' if where else ''})"
+    found = with_derived(f"(SELECT * FROM {scan}{f' WHERE {where}' if where else ''})", name, columns, view)
+    return aliased(found, needed & _texts(state), view)
 
 
 def _cells(plan: Plan, pieces: Sequence[Piece], view: View) -> Source:
@@ -83,8 +88,14 @@ def _cells(plan: Plan, pieces: Sequence[Piece], view: View) -> Source:
         return file.partition["grain"] == grain and inside and file.may_hold("cuboid", cuboid, cuboid)
 
     fact = view.fact(cube.fact).fact
-    kinds = {name: duck_type(fact.column(name).type) for name in cube.kept(cuboid)}
+    derived = view.derived(cube.fact)
+    own = [name for name in cube.kept(cuboid) if name not in derived or is_kept(derived[name], plan.cube, cuboid)]
+    types = {name: derived[name].type if name in derived else fact.column(name).type for name in own}
+    kinds = {name: duck_type(kind) for name, kind in types.items()}
     used = _cell_columns(plan)
+    # Dimensions that this cuboid doesn't hold, or not as their lookup says now, are looked up by its keys.
+    joined = [name for name in derived if name in used and name not in own]
+    used |= inputs_of(cube.fact, joined, view)
     scan = view.duck.scan(snapshot, snapshot.paths(keep), {*used, *_ALWAYS})
     dims = "".join(
         f", {quoted(name)}" if kind == "VARCHAR" else f", CAST({quoted(name)} AS {kind}) AS {quoted(name)}"
@@ -94,12 +105,22 @@ def _cells(plan: Plan, pieces: Sequence[Piece], view: View) -> Source:
     states = "".join(f", {quoted(state.name)}" for state in cube.states if state.name in used)
     ranges = _ranges("bucket", [piece.window for piece in pieces])
     where = f"cuboid = {cuboid}{f' AND {ranges}' if ranges else ''}"
+    renamed = used & set(own) & _texts(view.fact(cube.fact))
+
+    def finished(relation: str) -> str:
+        return aliased(with_derived(relation, cube.fact, joined, view), renamed, view)
+
     slots = {
-        column: f"(SELECT bucket AS ts{dims}, slot, n FROM {scan} WHERE {where} AND sketch = '{column}')"
+        column: finished(f"(SELECT bucket AS ts{dims}, slot, n FROM {scan} WHERE {where} AND sketch = '{column}')")
         for column in sorted(plan.block.sketches)
     }
     cells = f"(SELECT bucket AS ts{dims}{states}, rows FROM {scan} WHERE {where} AND sketch IS NULL)"
-    return Source(cells, cells=True, slots=slots)
+    return Source(finished(cells), cells=True, slots=slots)
+
+
+def _texts(state: FactState) -> set[str]:
+    """The fact's own text dimensions: those that may have aliases."""
+    return {column.name for column in state.fact.dimensions if column.type == "string"}
 
 
 def _cell_columns(plan: Plan) -> frozenset[str]:
@@ -111,11 +132,13 @@ def _cell_columns(plan: Plan) -> frozenset[str]:
 def _fact_columns(block: Block) -> frozenset[str]:
     """The columns of the fact's rows that the block reads; interval_s is for the receipt."""
     nodes = [*_conditions(block), *(part.row for part in block.parts)]
-    return frozenset({*_named(nodes), *block.sketches, "interval_s"})
+    return frozenset({*_named(nodes), *block.sketched, "interval_s"})
 
 
 def _conditions(block: Block) -> list[exp.Expr]:
-    conditions = [block.where, *(term.quantile.condition for term in block.terms if term.quantile)]
+    joined = [join.args.get("on") for join in block.beside[1:]]
+    sketched = (one for term in block.terms for one in (term.quantile, term.distinct) if one)
+    conditions = [block.where, *joined, *(one.condition for one in sketched)]
     return [*block.keys.values(), *(node for node in conditions if node is not None)]
 
 

@@ -26,6 +26,11 @@ class Window:
         ends = [at for at in (self.end, other.end) if at is not None]
         return Window(max(starts, default=None), min(ends, default=None))
 
+    def moments(self) -> tuple[datetime | None, datetime | None]:
+        """Both ends as UTC times."""
+        start, end = (None if at is None else moment(at) for at in (self.start, self.end))
+        return start, end
+
     def shown(self) -> list[str | None]:
         """Both ends as ISO texts, for receipts."""
         return [None if at is None else moment(at).isoformat().replace("+00:00", "Z") for at in (self.start, self.end)]

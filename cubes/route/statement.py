@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from cubes.route.sketched import Distinct, Quantile
 from cubes.route.span import Window
 
 if TYPE_CHECKING:
@@ -35,18 +36,6 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Quantile:
-    """A percentile of a value column: `low` and `high` name the parts of its exact extremes."""
-
-    function: str
-    column: str
-    share: str
-    condition: exp.Expr | None
-    low: str
-    high: str
-
-
-@dataclass(frozen=True)
 class Term:
     """An aggregate of the user's: the node, its column in the merged relation, and its value over merged parts."""
 
@@ -55,14 +44,21 @@ class Term:
     kind: str
     final: str
     quantile: Quantile | None = None
+    distinct: Distinct | None = None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether cells may give another value than rows."""
+        return self.quantile is not None or (self.distinct is not None and not self.distinct.exact)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A SELECT over exactly one fact that aggregates; `reason` says why cubes can't answer it, empty when they may.
+    """A SELECT over one fact that aggregates; `reason` says why cubes can't answer it, empty when they may.
 
     `keys` are the grouping expressions by column name; `where` is the predicate without the time range; `dims` are the
-    dimensions of keys and predicate; `step` is the number of seconds whose divisors are fitting grains (0: any grain).
+    dimensions of keys and predicate; `misfits` are the grains in whose buckets some expression of time is not
+    constant, each with the reason; `beside` is what stands after FROM where lookups are joined, else ().
     """
 
     select: exp.Select
@@ -74,13 +70,20 @@ class Block:
     parts: tuple[Part, ...] = ()
     terms: tuple[Term, ...] = ()
     dims: frozenset[str] = frozenset()
-    step: int = 0
+    misfits: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[exp.Expr, ...] = ()
     reason: str = ""
 
     @property
     def sketches(self) -> frozenset[str]:
-        """The value columns of which slots are needed."""
-        return frozenset(term.quantile.column for term in self.terms if term.quantile)
+        """The names of the sketches of which slots or hashes are needed."""
+        named = {term.quantile.column for term in self.terms if term.quantile}
+        return frozenset(named | {term.distinct.sketch for term in self.terms if term.distinct})
+
+    @property
+    def sketched(self) -> frozenset[str]:
+        """The columns of those sketches."""
+        return frozenset(name.removeprefix("distinct:") for name in self.sketches)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from cubes.route.span import Window
@@ -61,37 +60,80 @@ def cover(window: Window, grains: Sequence[str]) -> tuple[list[tuple[str, Window
         return [], []
     if not grains:
         return [], [window]
-    size = GRAINS[grains[0]].seconds * 10**6
-    start = None if window.start is None else -(-window.start // size) * size
-    end = None if window.end is None else window.end // size * size
-    inside = Window(start, end)
-    if inside.empty:
+    inside, sides = _split(window, grains[0])
+    if inside is None:
         return cover(window, grains[1:])
-    left = cover(Window(window.start, start), grains[1:]) if start is not None else ([], [])
-    right = cover(Window(end, window.end), grains[1:]) if end is not None else ([], [])
+    left, right = (cover(side, grains[1:]) for side in sides)
     return [*left[0], (grains[0], inside), *right[0]], [*left[1], *right[1]]
 
 
+def _split(window: Window, grain: str) -> tuple[Window | None, tuple[Window, Window]]:
+    """The whole buckets of a grain in a range (None: there are none), and what is left before and after them."""
+    nothing = Window(0, 0)
+    start = None if window.start is None else GRAINS[grain].ceil_us(window.start)
+    end = None if window.end is None else GRAINS[grain].floor_us(window.end)
+    inside = Window(start, end)
+    if inside.empty:
+        return None, (nothing, nothing)
+    before = nothing if start is None else Window(window.start, start)
+    return inside, (before, nothing if end is None else Window(end, window.end))
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """Runs of whole buckets and edges, both in order of time, and about how many cells and rows they read."""
+
+    runs: tuple[tuple[str, Window], ...] = ()
+    edges: tuple[Window, ...] = ()
+    rows: float = 0.0
+
+    def then(self, other: _Tiling) -> _Tiling:
+        return _Tiling(self.runs + other.runs, self.edges + other.edges, self.rows + other.rows)
+
+
+class _Search:
+    """Looks for the cheapest tiling; ranges come up again, so what was found for them is kept."""
+
+    def __init__(self, fit: Fit, state: FactState) -> None:
+        self.fit, self.state = fit, state
+        self.found: dict[tuple[Window, int, bool], _Tiling | None] = {}
+
+    def cheapest(self, window: Window, grains: Sequence[str], *, bucketed: bool) -> _Tiling | None:
+        """The tiling that reads least over grains from coarse to fine; `bucketed` wants a whole bucket in it."""
+        key = (window, len(grains), bucketed)
+        if key not in self.found:
+            options = self._options(window, grains, bucketed)
+            self.found[key] = min(options, key=lambda one: one.rows, default=None)
+        return self.found[key]
+
+    def _options(self, window: Window, grains: Sequence[str], bucketed: bool) -> list[_Tiling]:
+        if window.empty:
+            return [] if bucketed else [_Tiling()]
+        if not grains:
+            if bucketed or self.fit.cube.expired.lacks_rows(*window.moments()):
+                return []
+            return [_Tiling((), (window,), self.state.trusted.rows * _share(window, self.state))]
+        options = [self.cheapest(window, grains[1:], bucketed=bucketed)]
+        inside, sides = _split(window, grains[0])
+        if inside is not None and not self.fit.cube.expired.lacks_cells(grains[0], *inside.moments()):
+            cells = self.fit.cube.rows.get((grains[0], self.fit.cuboids[grains[0]]), 0)
+            middle = _Tiling(((grains[0], inside),), (), cells * _share(inside, self.state))
+            before, after = (self.cheapest(side, grains[1:], bucketed=False) for side in sides)
+            if before is not None and after is not None:
+                options.insert(0, before.then(middle).then(after))
+        return [one for one in options if one is not None]
+
+
 def _tilings(block: Block, fit: Fit, state: FactState) -> list[Plan]:
-    """One plan for each choice of grains that leaves at least one whole bucket."""
+    """The cheapest tiling of the block's range with at least one whole bucket, or none."""
     coarse_first = [grain for grain in reversed(fit.cube.cube.grains) if grain in fit.cuboids]
-    found = []
-    for count in range(1, len(coarse_first) + 1):
-        for grains in combinations(coarse_first, count):
-            runs, edges = cover(block.window, grains)
-            if not runs:
-                continue
-            pieces = tuple(Piece(grain, fit.cuboids[grain], run) for grain, run in runs)
-            rows = _estimate(pieces, edges, fit.cube, state)
-            inner = Window(pieces[0].window.start, pieces[-1].window.end)
-            tail = inner if fit.cube.lagging else None
-            found.append(Plan(block, fit.cube, pieces, tuple(edges), tail, rows, fit.kept))
-    return found
-
-
-def _estimate(pieces: Sequence[Piece], edges: Sequence[Window], cube: CubeState, state: FactState) -> float:
-    cells = sum(cube.rows.get((piece.grain, piece.cuboid), 0) * _share(piece.window, state) for piece in pieces)
-    return cells + sum(state.trusted.rows * _share(edge, state) for edge in edges)
+    best = _Search(fit, state).cheapest(block.window, coarse_first, bucketed=True)
+    if best is None:
+        return []
+    pieces = tuple(Piece(grain, fit.cuboids[grain], run) for grain, run in best.runs)
+    inner = Window(pieces[0].window.start, pieces[-1].window.end)
+    tail = inner if fit.cube.lagging else None
+    return [Plan(block, fit.cube, pieces, best.edges, tail, best.rows, fit.kept)]
 
 
 def _share(window: Window, state: FactState) -> float:

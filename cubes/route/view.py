@@ -7,15 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cubes.model import Cube
-from cubes.segments import table_of
+from cubes.expired import Expired, expired_in
+from cubes.lookup_state import differs, lookups_of, transaction
+from cubes.measures import quoted
+from cubes.model import Cube, Derived
+from cubes.plan.versions import built_digests, old_versions
+from cubes.route.aliases import Aliases, resolved
+from cubes.route.span import Window
+from cubes.segments import segment_range, table_of
+from cubes.stored import inherited
 from lake import delta, tables
+from lake.deletions import Deletion, expired_days, read_deletions
 from lake.errors import LakeError, QueryError, did_you_mean
 from lake.facts import Fact, load_facts
 from lake.lookups import load_lookups
+from lake.times import EPOCH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +39,8 @@ if TYPE_CHECKING:
 class CubeState:
     """A built cube at one version: the highest trusted batch inside, and the trusted version that it was built of.
 
-    `rows` are partial cells by (grain, cuboid); `lagging` says that a tail of newer trusted rows must be merged in.
+    `rows` are partial cells by (grain, cuboid); `lagging` says that a tail of newer trusted rows must be merged in;
+    `stale` are the lookups that say something else now than when derived dimensions were made from them.
     """
 
     cube: Cube
@@ -40,6 +51,8 @@ class CubeState:
     rows: Mapping[tuple[str, int], int]
     lagging: bool = False
     withdrawn: bool = False
+    stale: frozenset[str] = frozenset()
+    expired: Expired = field(default_factory=Expired)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class FactState:
     trusted: Snapshot
     cubes: tuple[CubeState, ...]
     unbuilt: tuple[str, ...]
+    expired: frozenset[date] = frozenset()
 
     @property
     def span_s(self) -> float:
@@ -58,6 +72,21 @@ class FactState:
         if not days:
             return 86400.0
         return (datetime.fromisoformat(days[-1]) - datetime.fromisoformat(days[0])).total_seconds() + 86400.0
+
+    @property
+    def window(self) -> Window:
+        """A range of whole days that holds the times of all rows and cells."""
+        days = [datetime.fromisoformat(f"{file.partition['day']}T00:00:00+00:00") for file in self.trusted.files]
+        ends = [(day, day + timedelta(days=1)) for day in days]
+        ends += [
+            segment_range(file.partition["grain"] or "", file.partition["segment"] or "")
+            for cube in self.cubes
+            for file in cube.snapshot.files
+        ]
+        if not ends:
+            return Window(0, 0)
+        first, after = min(start for start, _ in ends), max(end for _, end in ends)
+        return Window((first - EPOCH) // timedelta(microseconds=1), (after - EPOCH) // timedelta(microseconds=1))
 
 
 @dataclass
@@ -70,13 +99,33 @@ class Shelf:
     newest: dict[str, Snapshot] = field(default_factory=dict)
     pinned: dict[tuple[str, int], Snapshot] = field(default_factory=dict)
     refs: dict[str, TableRef] = field(default_factory=dict)
+    older: dict[str, tuple[tuple[str, ...], Cube | None]] = field(default_factory=dict)
+    aliases: dict[tuple[str, int], Aliases] = field(default_factory=dict)
     counted: dict[tuple[str, int], Mapping[tuple[str, int], int]] = field(default_factory=dict)
+    compared: dict[tuple[str, str, int, int | None], bool] = field(default_factory=dict)
+    times: dict[tuple[str, int, tuple[str, ...]], tuple[int, ...]] = field(default_factory=dict)
+    deleted: dict[tuple[str, int], list[Deletion]] = field(default_factory=dict)
 
     def table_of(self, cube: Cube) -> TableRef:
         """The table of a cube."""
         if cube.digest not in self.refs:
             self.refs[cube.digest] = table_of(cube)
         return self.refs[cube.digest]
+
+    def serving(self, cube: Cube) -> tuple[Cube, Snapshot]:
+        """The version of a cube that answers: the declared one, or until it is built an older one that was."""
+        ref = self.table_of(cube)
+        if (ref.path(self.lake) / "_delta_log").is_dir():
+            snapshot = self.latest(ref)
+            if snapshot.txn("build") is not None:
+                return cube, snapshot
+        digests = built_digests(self.lake, cube.name)
+        held = self.older.get(cube.name)
+        if held is None or held[0] != digests:
+            found = old_versions(self.lake, cube)
+            held = self.older[cube.name] = (digests, found[0].cube if found else None)
+        old = held[1]
+        return (cube, delta.open_snapshot(self.lake, ref)) if old is None else (old, self.latest(self.table_of(old)))
 
     def latest(self, ref: TableRef) -> Snapshot:
         """The newest version of a table."""
@@ -97,6 +146,35 @@ class Shelf:
                 self.pinned.pop(next(iter(self.pinned)))
             found = self.pinned[(ref.key, version)] = delta.open_snapshot(self.lake, ref, version)
         return found
+
+    def deletions(self, fact: str) -> list[Deletion]:
+        """What retention has deleted of a fact and its cubes."""
+        snapshot = self.latest(tables.DELETIONS)
+        key = (fact, snapshot.version)
+        if key not in self.deleted:
+            self.deleted = {held: found for held, found in self.deleted.items() if held[1] == snapshot.version}
+            self.deleted[key] = read_deletions(self.duck, snapshot, fact=fact)
+        return self.deleted[key]
+
+    def differs(self, cube: Cube, newest: Snapshot, version: int | None) -> bool:
+        """Whether a lookup says anything else to a cube's dimensions than at an older version (None: unknown)."""
+        key = (cube.digest, newest.ref.key, newest.version, version)
+        if key not in self.compared:
+            try:
+                old = None if version is None else self.at(newest.ref, version)
+            except LakeError:
+                old = None
+            self.compared[key] = old is None or differs(self.duck, newest.ref.name, old, newest, cube.derived)
+        return self.compared[key]
+
+    def times_of(self, lookup: Snapshot, columns: tuple[str, ...]) -> tuple[int, ...]:
+        """The times in columns of a lookup's version, in microseconds since 1970, each once."""
+        key = (lookup.ref.key, lookup.version, columns)
+        if key not in self.times:
+            listed = ", ".join(f"epoch_us({quoted(column)})" for column in columns)
+            rows = self.duck.sql(f"SELECT DISTINCT unnest([{listed}]) FROM {self.duck.scan(lookup)}")
+            self.times[key] = tuple(us for (us,) in rows if us is not None)
+        return self.times[key]
 
     def cells(self, snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
         """Partial cells of a cube's version by (grain, cuboid): what candidates are weighed by."""
@@ -128,6 +206,8 @@ class View:
         """A fact at the statement's version: that of the cube built last, or the newest when there is none."""
         if name not in self.pins:
             self.pins[name] = self._pin(name)
+            # Their version is part of the statement's vector from the first fact on.
+            _ = self.aliases
         return self.pins[name]
 
     def lookup(self, name: str) -> Snapshot:
@@ -138,6 +218,27 @@ class View:
                 raise LakeError(f"the lookup {name} has not been loaded.", todo="Run `fleetcube land` once.")
             self.lookups[name] = found
         return self.lookups[name]
+
+    def derived(self, fact: str) -> dict[str, Derived]:
+        """The derived dimensions of every cube over a fact, by name; a statement may name them like its columns."""
+        return {one.name: one for cube in self.shelf.cubes if cube.fact == fact for one in cube.derived}
+
+    def times_of(self, lookup: str, columns: tuple[str, ...]) -> tuple[int, ...]:
+        """The times that stand in columns of a lookup, in microseconds since 1970."""
+        return self.shelf.times_of(self.lookup(lookup), columns)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        """New names by dimension and old name; nothing where no alias is loaded."""
+        snapshot = self.lookups.get("aliases") or self.shelf.latest(tables.lookup("aliases"))
+        if not snapshot.rows:
+            return {}
+        self.lookups["aliases"] = snapshot
+        key = ("aliases", snapshot.version)
+        if key not in self.shelf.aliases:
+            rows = self.duck.sql(f"SELECT dimension, old, new FROM {self.duck.scan(snapshot)} WHERE new IS NOT NULL")
+            self.shelf.aliases = {key: resolved(rows)}
+        return self.shelf.aliases[key]
 
     def repin(self, other: View) -> View:
         """This view with the tables that another one has pinned, at their versions of now."""
@@ -153,13 +254,16 @@ class View:
         for name, state in sorted(self.pins.items()):
             found[f"trusted/{name}"] = state.trusted.version
             found.update({held.snapshot.ref.key: held.snapshot.version for held in state.cubes})
+        # A hit of the plan cache must also know of the same deletions.
+        if deletions := self.shelf.latest(tables.DELETIONS).version + 1:
+            found["deletions"] = deletions - 1
         return found
 
     def _pin(self, name: str) -> FactState:
         fact = load_facts()[name]
         ref = tables.trusted(name)
         mine = [cube for cube in self.shelf.cubes if cube.fact == name]
-        found = [(cube, self.shelf.latest(self.shelf.table_of(cube))) for cube in mine]
+        found = [self.shelf.serving(cube) for cube in mine]
         built = [(cube, snapshot) for cube, snapshot in found if snapshot.txn("build") is not None]
         version = max((snapshot.txn("source") or 0 for _, snapshot in built), default=None)
         # The newest trusted version is opened after the cubes, so it can't be older than what they were built of.
@@ -167,18 +271,26 @@ class View:
         trusted = newest if self.fresh or version is None else self.shelf.at(ref, version)
         states = tuple(self._cube(cube, snapshot, trusted) for cube, snapshot in built)
         unbuilt = tuple(cube.name for cube, snapshot in found if snapshot.txn("build") is None)
-        return FactState(fact, trusted, states, unbuilt)
+        return FactState(fact, trusted, states, unbuilt, expired_days(self.shelf.deletions(name), whole=True))
 
     def _cube(self, cube: Cube, snapshot: Snapshot, trusted: Snapshot) -> CubeState:
         build, watermark, source = (snapshot.txn(name) or 0 for name in ("build", "watermark", "source"))
         lagging = source != trusted.version
         withdrawn = lagging and not _only_grew(self.shelf.at(trusted.ref, source), trusted)
         rows = self.shelf.cells(snapshot)
-        return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn)
+        stale = frozenset(name for name in lookups_of(cube) if self._is_stale(cube, snapshot, name))
+        gone = expired_in(self.shelf.deletions(trusted.ref.name), cube, inherited(snapshot))
+        return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone)
+
+    def _is_stale(self, cube: Cube, cells: Snapshot, name: str) -> bool:
+        newest, version = self.lookup(name), cells.txn(transaction(name))
+        return version != newest.version and self.shelf.differs(cube, newest, version)
 
 
 def _only_grew(old: Snapshot, new: Snapshot) -> bool:
-    """Whether no file went away between two versions; otherwise cells may hold rows that are no longer trusted."""
+    """Whether no row was withdrawn between two versions: no file went away, or no batch could have taken it."""
+    if old.txn("gate") == new.txn("gate"):
+        return True  # no batch between them: files were merged, or their rows have expired
     present = {file.path for file in new.files}
     return all(file.path in present for file in old.files)
 

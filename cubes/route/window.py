@@ -6,24 +6,26 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import gcd
 from typing import TYPE_CHECKING, Final
 
 from sqlglot import exp
 
 from cubes.route.lower import engine_sql
 from cubes.route.span import Window
-from lake.times import EPOCH
+from lake.times import EPOCH, GRAINS, WEEKS
 
 if TYPE_CHECKING:
     from lake.duck import Duck
 
 TIME: Final = "ts"
 
-# Seconds whose multiples bound the unit; every longer unit of the calendar begins at a UTC midnight.
+# Units of the clock by their seconds, and those of the calendar by the grains above a day that lie within them.
 _UNITS: Final = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600}
-_LONG: Final = frozenset(
-    "DAY WEEK MONTH QUARTER YEAR DOW ISODOW DOY DAYOFWEEK DAYOFWEEKISO DAYOFYEAR WEEKOFYEAR ISOYEAR DECADE".split()
-)
+_DAYS: Final = frozenset("DAY DOW ISODOW DOY DAYOFWEEK DAYOFWEEKISO DAYOFYEAR".split())
+_WEEKS: Final = frozenset("WEEK WEEKOFYEAR ISOYEAR".split())
+_MONTHS: Final = frozenset("MONTH QUARTER YEAR DECADE".split())
+_WEEK_S: Final = 7 * 86400
 _MIRROR: Final = {exp.GT: exp.LT, exp.GTE: exp.LTE, exp.LT: exp.GT, exp.LTE: exp.GTE, exp.EQ: exp.EQ}
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{3}|\.\d{6})?)?(Z|[+-]\d\d(:\d\d)?)?)?")
 _HAS_ROWS: Final = (exp.Column, exp.Select, exp.Subquery, exp.SetOperation, exp.AggFunc, exp.Window)
@@ -75,34 +77,70 @@ def is_time(node: exp.Expr | None, alias: str) -> bool:
     return isinstance(node, exp.Column) and node.name == TIME and node.table == alias
 
 
-def time_step(node: exp.Expr, alias: str, duck: Duck) -> int | None:
-    """Seconds d such that the expression is constant within every bucket whose length divides d.
+@dataclass(frozen=True)
+class Step:
+    """An expression of time that is constant within every bucket of its `grains`, on the clock of a `zone`."""
 
-    None: it is no function of the bare time column (then its operands are to be looked at); 0: no bucket fits.
-    """
+    grains: frozenset[str]
+    zone: str = "UTC"
+
+
+def time_step(node: exp.Expr, alias: str, duck: Duck) -> Step | None:
+    """What an expression is constant in; None: it is no function of the bare time column, so look at its operands."""
     match node:
-        case exp.TimestampTrunc() | exp.DateTrunc() if is_time(node.this, alias):
-            return _unit(node.args["unit"])
-        case exp.Extract() if is_time(node.expression, alias):
-            return _unit(node.this)
-        case exp.Cast() if is_time(node.this, alias):
-            return 86400 if node.to.this == exp.DataType.Type.DATE else 0
+        case exp.TimestampTrunc() | exp.DateTrunc():
+            zone = _zone(node.this, alias)
+            if zone is not None and node.args.get("zone") is not None:
+                zone = _named_zone(node.args["zone"]) if isinstance(node.this, exp.Column) else None
+            return None if zone is None else Step(_unit(node.args["unit"]), zone)
+        case exp.Extract():
+            zone = _zone(node.expression, alias)
+            return None if zone is None else Step(_unit(node.this), zone)
+        case exp.Cast():
+            zone = _zone(node.this, alias)
+            is_date = node.to.this == exp.DataType.Type.DATE
+            return None if zone is None else Step(_dividing(86400) if is_date else frozenset(), zone)
         case exp.DateBin() if is_time(node.expression, alias):
-            return _binned(node.this, node.args.get("unit"), duck)
+            return Step(_binned(node.this, node.args.get("unit"), duck))
         case exp.Anonymous() if node.name == "time_bucket" and is_time(node.expressions[1], alias):
             origin = node.expressions[2] if len(node.expressions) > 2 else None
-            return _binned(node.expressions[0], origin, duck)
+            return Step(_binned(node.expressions[0], origin, duck))
         case exp.Floor():
             return _part_of_unit(node.this, alias)
     return None
 
 
-def _unit(node: exp.Expr) -> int:
+def _zone(node: exp.Expr, alias: str) -> str | None:
+    """The zone whose clock shows the time column: UTC for itself, else that of its AT TIME ZONE; None for others."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    if isinstance(node, exp.AtTimeZone):
+        inner = node.this
+        while isinstance(inner, exp.Paren):
+            inner = inner.this
+        return _named_zone(node.args["zone"]) if isinstance(inner, exp.Column) and is_time(inner, alias) else None
+    return "UTC" if is_time(node, alias) else None
+
+
+def _named_zone(node: exp.Expr) -> str | None:
+    return node.name if isinstance(node, exp.Literal) and node.is_string else None
+
+
+def _dividing(seconds: int) -> frozenset[str]:
+    return frozenset(name for name, grain in GRAINS.items() if grain.divides(seconds)) if seconds else frozenset()
+
+
+def _unit(node: exp.Expr) -> frozenset[str]:
+    """The grains whose buckets lie within one bucket of a unit."""
     name = node.name.upper()
-    return 86400 if name in _LONG else _UNITS.get(name, 0)
+    if name in _MONTHS:
+        return _dividing(86400) | {"1mo"}
+    if name in _WEEKS:
+        return _dividing(86400) | {"1w"}
+    return _dividing(86400 if name in _DAYS else _UNITS.get(name, 0))
 
 
-def _part_of_unit(node: exp.Expr, alias: str) -> int | None:
+def _part_of_unit(node: exp.Expr, alias: str) -> Step | None:
     """FLOOR(EXTRACT(MINUTE FROM ts) / 5), as tools write five-minute buckets: 300 seconds."""
     while isinstance(node, exp.Paren):
         node = node.this
@@ -113,32 +151,33 @@ def _part_of_unit(node: exp.Expr, alias: str) -> int | None:
     ):
         return None
     extract, divisor = node.this, node.expression.name
-    unit = _UNITS.get(extract.name.upper(), 0)
-    if not is_time(extract.expression, alias) or unit not in (1, 60) or not divisor.isdigit():
+    unit, zone = _UNITS.get(extract.name.upper(), 0), _zone(extract.expression, alias)
+    if zone is None or unit not in (1, 60) or not divisor.isdigit():
         return None
-    return unit * int(divisor) if int(divisor) and 60 % int(divisor) == 0 else 0
+    return Step(_dividing(unit * int(divisor) if int(divisor) and 60 % int(divisor) == 0 else 0), zone)
 
 
-def _binned(width: exp.Expr, origin: exp.Expr | None, duck: Duck) -> int:
-    """The step of buckets of one width: it must divide both the width and the origin's distance from 1970."""
+def _binned(width: exp.Expr, origin: exp.Expr | None, duck: Duck) -> frozenset[str]:
+    """The grains whose buckets lie within buckets of one width: these begin at its multiples from the origin on."""
     if width.find(*_HAS_ROWS) or (origin is not None and origin.find(*_HAS_ROWS)):
-        return 0
+        return frozenset()
     length = engine_sql(exp.cast(width.copy(), "INTERVAL"))
     start = engine_sql(exp.cast(origin.copy(), "TIMESTAMPTZ")) if origin is not None else "TIMESTAMPTZ '2000-01-03'"
     months = "datepart('month', x) + 12 * datepart('year', x)"
     text = f"SELECT {months}, epoch_us(x), epoch_us({start}) FROM (SELECT {length} AS x)"
     by_month, width_us, start_us = duck.sql(text)[0]
+    if start_us is None or not (by_month or width_us):
+        return frozenset()
     if by_month:
-        return 86400 if start_us % 86_400_000_000 == 0 else 0
-    for seconds in (86400, 3600, 300):
-        if (
-            width_us
-            and start_us is not None
-            and width_us % (seconds * 10**6) == 0
-            and start_us % (seconds * 10**6) == 0
-        ):
-            return seconds
-    return 0
+        # Without an origin the engine counts months from a January.
+        first = origin is None or GRAINS["1mo"].floor_us(start_us) == start_us
+        whole_days = _dividing(86400) if start_us % (86400 * 10**6) == 0 else frozenset()
+        return whole_days | ({"1mo"} if first else frozenset())
+    if width_us % 10**6 or start_us % 10**6:
+        return frozenset()
+    found = _dividing(gcd(width_us // 10**6, start_us // 10**6))
+    weeks = (grain for grain in WEEKS.values() if grain.floor_us(start_us) == start_us)
+    return found | {grain.name for grain in weeks if width_us % (_WEEK_S * 10**6) == 0}
 
 
 def _bounds(node: exp.Expr, alias: str) -> list[_Bound]:

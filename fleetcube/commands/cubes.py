@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import click
 
+from fleetcube.commands.plan import advise, diff, drop, forecast
 from fleetcube.options import with_settings
 from lake.settings import Settings
 
@@ -38,12 +39,13 @@ def list_cubes(settings: Settings, form: str) -> None:
 
 @cube.command("show")
 @click.argument("name")
+@click.option("--as", "form", type=click.Choice(["picture", "yaml", "sql"]), default="picture", show_default=True)
 @with_settings()
-def show(settings: Settings, name: str) -> None:
-    """One cube: its lattice with the cells of each cuboid, its measures and what they keep."""
-    from fleetcube.cube_state import describe_cube
+def show(settings: Settings, name: str, form: str) -> None:
+    """One cube: the picture of its lattice with cells at each grain, and its measures; or its definition as text."""
+    from fleetcube.cube_state import describe_cube, spell_cube
 
-    click.echo(describe_cube(settings, name))
+    click.echo(describe_cube(settings, name) if form == "picture" else spell_cube(settings, name, form).rstrip())
 
 
 @cube.command("verify")
@@ -92,6 +94,22 @@ def refresh(settings: Settings, name: str, since: str, until: str) -> None:
     [found] = chosen_cubes(settings, (name,))
     result = refresh_cube(settings, connect(settings), found, days)
     click.echo(f"{name}: {len(days)} days refreshed, {result.cells:,} cells written as build {result.build}.")
+
+
+@cube.command("compact")
+@click.argument("names", nargs=-1)
+@with_settings(needs_lake=True)
+def compact(settings: Settings, names: tuple[str, ...]) -> None:
+    """Merge the partial cells of every segment into one file; no answer changes."""
+    from fleetcube.upkeep import compact_cubes
+    from lake.duck import connect
+
+    for name, done in compact_cubes(settings, connect(settings), names, whole=True):
+        click.echo(f"{name}: {done.before:,} files became {done.after:,}.")
+
+
+for command in (forecast, advise, diff, drop):
+    cube.add_command(command)
 
 
 def _day(text: str | None) -> date | None:

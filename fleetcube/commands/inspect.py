@@ -1,4 +1,4 @@
-"""Verbs that look and change nothing: status, quarantine, retain."""
+"""Verbs that look: status, and quarantine with the one way out of it."""
 
 from __future__ import annotations
 
@@ -63,21 +63,24 @@ def show_quarantine(settings: Settings, fact: str | None, check: str | None, lim
         click.echo(json.dumps(vars(row), ensure_ascii=False, default=str))
 
 
-@click.command()
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@quarantine.command("release")
+@click.option("--fact", required=True, help="Of this fact.")
+@click.option("--check", help="That failed this check only.")
+@click.option("--batch", type=click.IntRange(1), help="That this batch kept aside only.")
 @with_settings(needs_lake=True)
-def retain(settings: Settings, form: str) -> None:
-    """The retention plan: what would go, why, and what must reconcile first. Nothing is deleted."""
-    from fleetcube.cube_state import retention_plan
+def release_quarantine(settings: Settings, fact: str, check: str | None, batch: int | None) -> None:
+    """Judge kept rows again by the checks now in force, as a new batch; those that pass go to trusted."""
+    from ingestion.clean import clean
+    from lake.catalogue import load_catalogue
+    from lake.duck import connect
+    from quality.release import release
 
-    rows = retention_plan(settings)
-    if form == "json":
-        click.echo(json.dumps([vars(row) for row in rows], indent=2))
-        return
-    for row in rows:
+    filters = {name: str(value) for name, value in (("check", check), ("batch", batch)) if value}
+    done = release(settings, connect(settings), fact, filters, clean=clean, catalogue=load_catalogue())
+    for one in done:
+        rows = one.rows
         click.echo(
-            f"{row.layer:<10} {row.subject:<34} {row.rows:>12,} rows  {row.size_bytes / 2**20:>9.1f} MiB  {row.why}"
+            f"{fact} batch {one.batch}: of {rows['released']:,} rows {rows['trusted']:,} are trusted now, "
+            f"{rows['quarantine']:,} in quarantine, {rows['duplicates']:,} repeats."
         )
-        if row.first:
-            click.echo(f"{'':<10} first: {row.first}")
-    click.echo(f"{len(rows)} parts would go. This is a plan: this version deletes nothing.")
+    click.echo("Next: `fleetcube build`." if done else "There are no such rows.")

@@ -83,11 +83,13 @@ def gate(settings: Settings, facts: tuple[str, ...], retry_blocked: bool) -> Non
 @click.command()
 @click.argument("cubes", nargs=-1)
 @click.option("--engine", type=click.Choice(["duckdb"]), default="duckdb", show_default=True, help="What builds.")
+@click.option("--over-budget", is_flag=True, help="Build a cube that would take more bytes than its budget.")
+@click.option("--from-rows", is_flag=True, help="Build a changed cube from rows alone, not from its older version.")
 @with_settings(needs_lake=True)
-def build(settings: Settings, cubes: tuple[str, ...], engine: str) -> None:
+def build(settings: Settings, cubes: tuple[str, ...], engine: str, over_budget: bool, from_rows: bool) -> None:
     """Build cubes from the rows that were trusted since their last build (all cubes, or those named)."""
     from fleetcube.pipeline import Pipeline
     from fleetcube.results import build_text
 
-    for result in Pipeline(settings).build(cubes):
+    for result in Pipeline(settings).build(cubes, over_budget=over_budget, from_rows=from_rows):
         click.echo(build_text(result))

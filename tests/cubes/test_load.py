@@ -91,7 +91,7 @@ def test_predicates_are_canonical(tmp_path: Path) -> None:
         ("{sum: value}", "{sum: site}", 9, "type 'string' has no sum"),
         ("{sum: value}", "{summ: value}", 9, "Did you mean 'sum'"),
         ("{sum: value}", "{sum: value, min: value}", 9, "exactly one function"),
-        ("{sum: value}", "{sum: value, grains: [1h]}", 9, "belong to quantiles"),
+        ("{sum: value}", "{sum: value, grains: [1h]}", 9, "grains belongs to quantiles and distinct"),
         ("{sum: value}", "sums", 9, "alone is no measure"),
         ("total: {sum", "Total: {sum", 9, "Total"),
         ("value > 1", "valu > 1", 14, "no column 'valu'"),

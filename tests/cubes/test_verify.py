@@ -65,7 +65,7 @@ def damage(duck: Duck, settings: Settings, cube: Cube, select: str) -> None:
     [
         ("SELECT * REPLACE (sum_value + 1 AS sum_value) FROM {held}", "sum_value is .* not"),
         ("SELECT * FROM {held} WHERE cuboid <> 4 OR sketch IS NOT NULL", "1h cells by metric: .*is not stored"),
-        ("SELECT * REPLACE (slot + 1 AS slot) FROM {held}", "1h slots of value by .*slot=.*has no rows"),
+        ("SELECT * REPLACE (slot + 1 AS slot) FROM {held}", "1h slots of .* by .*slot=.*has no rows"),
         ("SELECT * REPLACE (n + 1 AS n) FROM {held}", "n is .*, not"),
         ("SELECT * FROM {held} UNION ALL SELECT * FROM {held}", "rows is"),
         ("FROM {held} UNION ALL SELECT * REPLACE (3 AS cuboid) FROM {held}", "1h cuboid 3 cells: .* no definition"),

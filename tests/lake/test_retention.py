@@ -10,7 +10,8 @@ import pytest
 from lake.delta import commit, open_snapshot
 from lake.duck import Duck
 from lake.errors import DefinitionError
-from lake.retention import CubeLife, load_rules, parse_age, plan_retention
+from lake.retention import CubeLife, plan_retention
+from lake.retention_rules import load_rules, parse_age
 from lake.settings import Settings
 from lake.tables import BATCHES, TableRef, cube, landing, trusted
 
@@ -60,7 +61,7 @@ def test_the_newest_rounds_of_each_model_stay(settings: Settings, duck: Duck, tm
         "landing: 7d\nquarantine: 90d\nfacts:\n  evaluations: {newest_rounds: 3, per: [model]}\n"
     )
     [row] = plan_retention(settings.lake, duck, load_rules(tmp_path), [], NOW)
-    assert (row.subject, row.rows) == ("evaluations a", 6)
+    assert (row.subject, row.rows) == ("evaluations 2026-06-01", 6)
     assert "2 rounds beyond the newest 3 per model" in row.why
 
 

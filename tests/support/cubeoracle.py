@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Iterable
@@ -40,10 +41,17 @@ measures:
   high: {count: {where: "value > 1"}}
   spread: {quantiles: value, relative_error: 0.01, grains: [1h, 1d], without: [host]}
 """
+# More measures, to be put behind TEXT.
+MORE = """\
+  deviation: {stddev: value}
+  latest: {last: value}
+  pods: {distinct: pod, exact_to: 16, grains: [1h, 1d], without: [host]}
+"""
+PODS = 17  # hashes that a cell keeps of `pods`
 SECONDS = {"5m": 300, "1h": 3600, "1d": 86400}
 
 
-def small_cube(tmp_path: Path, text: str = TEXT) -> Cube:
+def small_cube(tmp_path: Path, text: str = TEXT + MORE) -> Cube:
     """A cube of the text's definition."""
     folder = tmp_path / "definitions"
     folder.mkdir(exist_ok=True)
@@ -55,7 +63,7 @@ def random_rows(seed: int, count: int, days: int = 3) -> list[dict[str, Any]]:
     """Samples with nulls, zeros, negative and tiny values, over a few days around the turn of a year."""
     rng = random.Random(seed)
     start = datetime(2025, 12, 31, tzinfo=UTC)
-    values = (Decimal(0), Decimal("0.000000001"), Decimal(2), Decimal("-4"), Decimal("70000000000000000000.5"))
+    values = (Decimal(0), Decimal("0.000000001"), Decimal(2), Decimal("-4"), Decimal("700000000000000000.5"))
     return [
         {
             "ts": start + timedelta(microseconds=rng.randrange(days * 86400 * 10**6)),
@@ -66,6 +74,7 @@ def random_rows(seed: int, count: int, days: int = 3) -> list[dict[str, Any]]:
             "interval_s": rng.choice((None, Decimal("15.000"), Decimal("60.000"))),
             "site": rng.choice(("eu", "us", None)),
             "host": rng.choice(("a", "b", "c", None)),
+            "pod": rng.choice((None, "", "pod-é", *(f"pod-{number}" for number in range(40)))),
         }
         for _ in range(count)
     ]
@@ -98,6 +107,7 @@ def cells_of_rows(rows: Iterable[dict[str, Any]], cuboids: Iterable[tuple[str, .
     """What the small cube must hold: (grain, cuboid, bucket, values) -> states, and with a slot -> count."""
     made: Cells = defaultdict(lambda: defaultdict(list))
     slots: Cells = defaultdict(int)
+    hashes: Cells = defaultdict(lambda: defaultdict(int))
     for row in rows:
         for grain, seconds in SECONDS.items():
             bucket = datetime.fromtimestamp(row["ts"].timestamp() // seconds * seconds, UTC)
@@ -106,9 +116,24 @@ def cells_of_rows(rows: Iterable[dict[str, Any]], cuboids: Iterable[tuple[str, .
                 made[key]["rows"].append(1)
                 for name in ("value", "interval_s"):
                     made[key][name].append(row[name])
+                made[key]["ts"].append(row["ts"])
+                if grain != "5m" and "host" not in kept and row.get("pod") is not None:
+                    hashes[key][hash_of(row["pod"])] += 1
                 if grain != "5m" and "host" not in kept and row["value"] is not None:
                     slots[(*key, slot_of(row["value"]))] += 1
-    return {key: _states(cell) for key, cell in made.items()} | dict(slots)
+    smallest = {(*key, found): cell[found] for key, cell in hashes.items() for found in sorted(cell)[:PODS]}
+    return {key: _states(cell) for key, cell in made.items()} | dict(slots) | smallest
+
+
+def hash_of(text: str) -> tuple[str, int]:
+    """The 63 bits by which a value is counted, marked so that it is no slot."""
+    number = 0
+    for place, byte in enumerate(hashlib.md5(text.encode("utf-8")).digest()[:8]):
+        number += byte * 256**place
+    return ("hash", number // 2)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _states(cell: dict[str, list[Any]]) -> dict[str, Any]:
@@ -121,6 +146,9 @@ def _states(cell: dict[str, list[Any]]) -> dict[str, Any]:
         for value, weight in zip(cell["value"], cell["interval_s"], strict=True)
         if None not in (value, weight)
     ]
+    latest = max(
+        ((at, value) for at, value in zip(cell["ts"], cell["value"], strict=True) if value is not None), default=None
+    )
     known = [weight for weight in cell["interval_s"] if weight is not None]
     return {
         "rows": len(cell["rows"]),
@@ -132,6 +160,11 @@ def _states(cell: dict[str, list[Any]]) -> dict[str, Any]:
         "weight_value": sum(weights) if weights else None,
         "sum_interval_s": sum(known) if known else None,
         "where_high": sum(value > 1 for value in values),
+        # Of each square, what stands before the point and what stands after it.
+        "squares_value": sum(Decimal(int(value * value)) for value in values) if values else None,
+        "fractions_value": sum(value * value - int(value * value) for value in values) if values else None,
+        "last_value": latest[1] if latest else None,
+        "last_at_value": int((latest[0] - _EPOCH) / timedelta(microseconds=1)) if latest else None,
     }
 
 
@@ -149,21 +182,37 @@ def slot_of(value: Decimal) -> int:
 def cells_of_table(duck: Duck, settings: Settings, cube: Cube) -> Cells:
     """What the cube's table holds, merged in Python."""
     merged: Cells = {}
+    hashes: Cells = {}
     for row in duck.table(f"SELECT * FROM {duck.scan(delta.open_snapshot(settings.lake, table_of(cube)))}").to_pylist():
         kept = cube.kept(row["cuboid"])
         key = (row["grain"], kept, row["bucket"].astimezone(UTC), tuple(row[name] for name in kept))
         assert all(row[name] is None for name in set(cube.dimensions) - set(kept))
+        if row["sketch"] == "distinct:pod":
+            found = hashes.setdefault(key, {})
+            found[("hash", row["slot"])] = found.get(("hash", row["slot"]), 0) + row["n"]
+            continue
         if row["sketch"] is not None:
             merged[(*key, row["slot"])] = merged.get((*key, row["slot"]), 0) + row["n"]
             continue
         cell = merged.setdefault(key, {})
+        both = [(one.get("last_at_value"), one.get("last_value")) for one in (cell, row)]
         for name in ("rows", *(state.name for state in cube.states)):
             held = [value for value in (cell.get(name), row[name]) if value is not None]
             merge = {"min": min, "max": max}.get(name.split("_")[0], sum)
             cell[name] = merge(held) if held else None
-    return merged
+        if "last_value" in cell:
+            cell["last_at_value"], cell["last_value"] = max(
+                (pair for pair in both if pair[0] is not None), default=(None, None)
+            )
+    return merged | {(*key, one): found[one] for key, found in hashes.items() for one in sorted(found)[:PODS]}
 
 
 def expected(rows: Iterable[dict[str, Any]], cube: Cube) -> Cells:
     """`cells_of_rows` for the cuboids of a cube."""
-    return cells_of_rows(rows, [cube.kept(cuboid) for cuboid in cube.cuboids])
+    names = {"rows", *(state.name for state in cube.states)}
+    hashed = any(sketch.kind == "distinct" for sketch in cube.sketches)
+    return {
+        key: {name: cell[name] for name in names} if isinstance(cell, dict) else cell
+        for key, cell in cells_of_rows(rows, [cube.kept(cuboid) for cuboid in cube.cuboids]).items()
+        if hashed or not isinstance(key[-1], tuple) or key[-1][:1] != ("hash",)
+    }

@@ -38,7 +38,9 @@ def land(settings: Settings, duck: Duck, fact: str, rows: Sequence[Mapping[str, 
     snapshot = open_snapshot(settings.lake, ref)
     number = (snapshot.txn("land") or 0) + 1
     duck.register("landed_rows", landing_table(fact, rows, number))
-    files = duck.write("SELECT * FROM landed_rows", settings.lake, ref, f"land-{number}", stats=("landed",))
+    files = duck.write(
+        "SELECT * FROM landed_rows", settings.lake, ref, f"land-{number}", stats=("landed", "received_at")
+    )
     duck.unregister("landed_rows")
     received = (snapshot.txn("received") or 0) + sum(row.get("lost", 1) for row in rows)
     commit(settings.lake, ref, snapshot, adds=files, txns={"land": number, "received": received})

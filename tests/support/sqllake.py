@@ -51,6 +51,12 @@ def add_rows(duck: Duck, settings: Settings, fact: str, made: Iterable[dict[str,
     delta.commit(settings.lake, ref, delta.open_snapshot(settings.lake, ref), adds=files, txns={"gate": batch})
 
 
+def add_requests(duck: Duck, settings: Settings, count: int, batch: int) -> None:
+    """Publish more requests of the same time range, made of the batch's number as seed."""
+    rng = random.Random(batch)
+    add_rows(duck, settings, "requests", [_request(rng) for _ in range(count)], batch)
+
+
 def _when(rng: random.Random) -> datetime:
     """A time of the lake's range; now and then exactly on the bound of a bucket."""
     ts = START + timedelta(microseconds=rng.randrange(HOURS * 3600 * 10**6))

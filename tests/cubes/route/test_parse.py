@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cubes.route.bind import bind
 from cubes.route.parse import parse_text
 from cubes.route.statement import Statement
-from cubes.route.view import View
+from cubes.route.view import Shelf, View
 from lake.errors import QueryError
+from lake.times import utc_now
 
+# No cubes, hence no engine is asked for anything.
+NOTHING = View(Shelf(Path(), None, ()), utc_now())  # type: ignore[arg-type]
 REFUSED = [
+    ("SELECT * EXCLUDE (ts) FROM requests", "EXCEPT is not supported"),
+    ("SELECT * REPLACE (1 AS ts) FROM requests", "REPLACE is not supported"),
+    ("SELECT site FROM requests ORDER BY site FETCH FIRST 1 ROW WITH TIES", "WITH TIES is not supported"),
+    ("SELECT site FROM requests FETCH FIRST 10 PERCENT ROWS ONLY", "PERCENT is not supported"),
+    ("SELECT site FROM requests UNION BY NAME SELECT site FROM samples", "BY NAME is not supported"),
+    ("SELECT count(site, host) FROM samples", "count\\(\\) takes one value"),
+    ("SELECT site, count(*) FROM samples GROUP BY ALL", "ALL is not supported"),
     ("", "no statement"),
     ("SELECT 1; SELECT 2", "one statement at a time"),
     ("DROP TABLE samples", "not a read"),
@@ -76,7 +88,7 @@ def test_refused(text: str, why: str) -> None:
 @pytest.mark.parametrize(("text", "code", "why"), UNBOUND, ids=lambda value: str(value)[:40])
 def test_unbound(text: str, code: str, why: str) -> None:
     with pytest.raises(QueryError, match=why) as caught:
-        bind(Statement(text, tree=parse_text(text)), None)  # type: ignore[arg-type]
+        bind(Statement(text, tree=parse_text(text)), NOTHING)
     assert caught.value.code == code
 
 
@@ -98,4 +110,4 @@ def test_metric_may_be_fixed_in_many_ways() -> None:
         "SELECT sum(value) OVER (PARTITION BY metric, host) FROM samples",
         "SELECT count(value), count(DISTINCT metric) FROM samples",
     ):
-        bind(Statement(text, tree=parse_text(text)), None)  # type: ignore[arg-type]
+        bind(Statement(text, tree=parse_text(text)), NOTHING)

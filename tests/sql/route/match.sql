@@ -20,6 +20,6 @@ SELECT priority FROM requests GROUP BY priority;
 SELECT count(*) FROM requests WHERE user_hash = 'u1';
 SELECT count(*) FILTER (WHERE user_hash = 'u1') FROM requests;
 
-# reason: cube serving at 5m: 5m does not divide 60 s
+# reason: cube serving at 5m: 5m buckets don't fit DATE_TRUNC('MINUTE', ts)
 SELECT sum(n) AS n FROM (SELECT date_trunc('minute', ts) AS t, count(*) AS n FROM requests GROUP BY 1) x;
 SELECT sum(n) AS n FROM (SELECT count(*) AS n FROM requests) x;

@@ -17,3 +17,22 @@ SELECT sum(n) AS n FROM (SELECT count(*) AS n FROM requests WHERE status = 'ok' 
 -- A query inside has columns of its own; what it takes from around must be a key.
 SELECT count(*) AS n, (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY e2e_ms) FROM requests) AS p FROM requests;
 SELECT (SELECT count(*) FROM requests) AS n, percentile_cont(0.5) WITHIN GROUP (ORDER BY e2e_ms) AS p FROM requests;
+
+-- The same words inside another query mean that query's rows.
+SELECT model, count(*) AS n, (SELECT count(*) FROM evaluations) AS s FROM requests GROUP BY model;
+SELECT model, count(*) AS n, (SELECT count(metric) FROM evaluations) AS s FROM requests GROUP BY model;
+
+SELECT model, count(*) FROM requests GROUP BY model HAVING count(*) > (SELECT avg(n) FROM (SELECT count(*) AS n FROM requests GROUP BY model) AS z);
+WITH m AS (SELECT model, count(*) AS count FROM requests GROUP BY model) SELECT model, count FROM m WHERE count > (SELECT avg(count) FROM m);
+
+SELECT model, count(*) * 100.0 / (SELECT count(*) FROM requests) AS share FROM requests GROUP BY model;
+WITH t AS (SELECT count(*) AS n FROM requests) SELECT model, count(*) * 100.0 / max(t.n) AS share FROM requests, t GROUP BY model;
+
+SELECT model, max(model) AS m FROM requests r GROUP BY model HAVING max(model) IN (SELECT max(model) FROM requests r WHERE site = 'eu');
+SELECT model, model AS m FROM requests GROUP BY model HAVING model = (SELECT max(q.model) FROM requests q WHERE q.site = 'eu');
+
+SELECT status, (SELECT count(*) FROM requests q WHERE q.status = r.status) AS n FROM requests r GROUP BY status;
+SELECT status, count(*) AS n FROM requests GROUP BY status;
+
+SELECT model, count(*) AS n, count(*) OVER (PARTITION BY model) AS w, sum(count(*)) OVER () AS t FROM requests GROUP BY model;
+WITH m AS (SELECT model, count(*) AS n FROM requests GROUP BY model) SELECT model, n, 1::bigint AS w, (SELECT sum(n) FROM m) AS t FROM m;

@@ -1,0 +1,189 @@
+"""Reconciling: the proof that nothing is lost when something finer goes.
+
+Rows of a day: every cell of every cube is recomputed from them (`verify`), and the day's totals are kept as the proof.
+When late rows of such a day go in their turn, the recorded totals and theirs together must give the cells' totals.
+Cells of a segment: merged to the next coarser grain they must equal its cells, in every column and every slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from cubes.compact import merged_sql
+from cubes.expired import Expired
+from cubes.measures import install, merge_sql, partial_sql, quoted
+from cubes.model import Cube, State
+from cubes.segments import bucket_us_sql, segment_range, table_of
+from cubes.source import ALL_BELOW, Source, among
+from cubes.stored import inherited
+from cubes.verify import verify
+from lake import delta, tables
+from lake.deletions import Deletion
+from lake.times import GRAINS, coarsest_within_day
+
+if TYPE_CHECKING:
+    from lake.duck import Duck
+    from lake.settings import Settings
+
+# States whose totals over a day are those of its parts added up, or the extreme of them.
+_ADDITIVE: Final = frozenset(("count", "sum", "min", "max", "weighted", "weight", "where"))
+Totals = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What speaks against deleting (`against`, by part; '' for all), and what proves it safe where nothing does."""
+
+    against: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def prove_days(
+    settings: Settings, duck: Duck, cube: Cube, days: Sequence[date], recorded: Sequence[Deletion], *, old: str = "true"
+) -> Proof:
+    """Whether the cube holds every trusted row of these days; `old` limits the rows whose totals are the proof.
+
+    `recorded` are the fact's deletions so far. The caller holds the fact's gate, so no row comes meanwhile.
+    """
+    install(duck)
+    cells = delta.open_snapshot(settings.lake, table_of(cube))
+    trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact))
+    watermark = cells.txn("watermark")
+    if watermark is None or watermark < (trusted.txn("gate") or 0):
+        return Proof({"": f"cube {cube.name} stands at batch {watermark or 0}, trusted at {trusted.txn('gate')}"})
+    again = {date.fromisoformat(one.segment) for one in recorded if one.layer == "trusted"}
+    against, digests = _verified(settings, duck, cube, [day for day in days if day not in again])
+    source = Source(cube, trusted, ALL_BELOW, watermark)
+    daily = coarsest_within_day(cube.grains)
+    states = [state for state in cube.states if state.function in _ADDITIVE]
+    rows = f"SELECT day, count(*) AS rows{_columns(states, partial_sql)} FROM {source.relation(duck, days)} AS r"
+    present = f"{rows} GROUP BY day"
+    mine = [cube.digest, *inherited(cells)]
+    parts = [f"({present})", *(f"({text})" for one in recorded if (text := _recorded(one, mine, days, states)))]
+    there = _totals(duck, " UNION ALL BY NAME ".join(parts), states)
+    files = cells.paths(lambda file: file.partition["grain"] == daily)
+    base = f"cuboid = {cube.base} AND sketch IS NULL AND {among('CAST(bucket AS DATE)', days)}"
+    stored = f"SELECT CAST(bucket AS DATE) AS day, * EXCLUDE (bucket) FROM {duck.scan(cells, files)} WHERE {base}"
+    held = _totals(duck, stored, states)
+    for day in days:
+        if there.get(day) != held.get(day):
+            told = f"cube {cube.name} holds {held.get(day, {}).get('rows', 0)} rows of {day}"
+            counted = there.get(day, {}).get("rows", 0)
+            against.setdefault(str(day), f"{told}; those there and those deleted are {counted}, or another sum differs")
+    going = _totals(duck, f"{rows} WHERE {old} GROUP BY day", states)
+    head = {"definition": cube.digest, "version": cells.version, "watermark": watermark, "digests": digests}
+    return Proof(against, {str(day): {**head, "totals": _texts(going.get(day, {}))} for day in days})
+
+
+def prove_segment(settings: Settings, duck: Duck, cube: Cube, grain: str, *, segment: str, gone: Expired) -> Proof:
+    """Whether the next coarser grain holds all that the cells of a segment say; the coarsest grain needs no proof."""
+    cells = delta.open_snapshot(settings.lake, table_of(cube))
+    coarser = cube.grains[cube.grains.index(grain) + 1 :]
+    if not coarser:
+        return Proof({}, {segment: {"definition": cube.digest, "version": cells.version, "coarsest": True}})
+    start, after = segment_range(grain, segment)
+    fitting = [name for name in coarser if _whole(grain, name, segment)]
+    if not fitting or gone.lacks_cells(fitting[0], start, after):
+        return Proof({segment: f"cube {cube.name} keeps no coarser cells of {segment} to set against those at {grain}"})
+    target = fitting[0]
+    both = [sketch.name for sketch in cube.sketches if {grain, target} <= set(sketch.grains)]
+    kept = f"(sketch IS NULL OR sketch IN ({', '.join(map(_text, both))}))" if both else "sketch IS NULL"
+    bucket = f"make_timestamptz({bucket_us_sql(target, 'epoch_us(bucket)')})"
+    fine = cells.paths(lambda file: (file.partition["grain"], file.partition["segment"]) == (grain, segment))
+    raised = f"""(SELECT * REPLACE ('{target}' AS grain, '' AS segment, {bucket} AS bucket)
+        FROM {duck.scan(cells, fine)} WHERE {kept})"""
+    files = cells.paths(lambda file: file.partition["grain"] == target)
+    inside = f"bucket >= TIMESTAMPTZ '{start.isoformat()}' AND bucket < TIMESTAMPTZ '{after.isoformat()}'"
+    coarse = f"(SELECT * REPLACE ('' AS segment) FROM {duck.scan(cells, files)} WHERE {inside} AND {kept})"
+    made, held = (_summed(duck, cube, relation) for relation in (raised, coarse))
+    if made != held:
+        return Proof({segment: f"its {made[0]} cells and slots at {target} differ from the {held[0]} that are stored"})
+    shown = {"successor": target, "cells": made[0], "rows": made[1], "digest": made[2]}
+    return Proof({}, {segment: {"definition": cube.digest, "version": cells.version, **shown}})
+
+
+def _whole(grain: str, coarser: str, segment: str) -> bool:
+    """Whether a segment of the grain consists of whole buckets of the coarser one."""
+    start, after = segment_range(grain, segment)
+    return GRAINS[grain].makes(GRAINS[coarser]) and all(GRAINS[coarser].floor(at) == at for at in (start, after))
+
+
+def _summed(duck: Duck, cube: Cube, relation: str) -> tuple[Any, ...]:
+    """Cells and slots, rows, and a digest of the merged contents of partial cells of one grain."""
+    merged = f"(SELECT * EXCLUDE (build) FROM ({merged_sql(cube, relation)}))"
+    return duck.sql(
+        f"""SELECT count(*), CAST(coalesce(sum(rows), 0) AS BIGINT),
+        CAST(sum(md5_number_lower(CAST(m AS VARCHAR))) AS VARCHAR) FROM {merged} AS m"""
+    )[0]
+
+
+def _verified(
+    settings: Settings, duck: Duck, cube: Cube, days: Sequence[date]
+) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
+    """What differs by day, and the digests of the cells where all is equal; runs of days are verified at once."""
+    against: dict[str, str] = {}
+    digests: list[tuple[str, str, str]] = []
+    for first, last in _runs(days):
+        report = verify(settings, duck, cube, since=first, until=last + timedelta(days=1))
+        digests += report.digests
+        if report.holds:
+            continue
+        for at in range((last - first).days + 1):
+            day = first + timedelta(days=at)
+            alone = verify(settings, duck, cube, since=day, until=day + timedelta(days=1))
+            if not alone.holds:
+                against[str(day)] = f"cube {cube.name} differs from the rows: {alone.shown[0]}"
+    return against, digests
+
+
+def _runs(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Runs of consecutive days, first and last of each."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if found and day - found[-1][1] == timedelta(days=1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def _recorded(one: Deletion, mine: Sequence[str], days: Sequence[date], states: Sequence[State]) -> str:
+    """SELECT of the totals that an earlier deletion recorded, as one partial cell; '' where it is of other days.
+
+    `mine` are the definitions whose cells the cube holds, its own first.
+    """
+    proofs = one.proof.get("cubes", {})
+    digest = next((digest for digest in mine if digest in proofs), "")
+    if one.layer != "trusted" or not digest or date.fromisoformat(one.segment) not in days:
+        return ""
+    totals = proofs[digest]["totals"]
+    cells = "".join(
+        f", CAST({'NULL' if totals.get(state.name) is None else _text(totals[state.name])} AS {state.type}) "
+        f"AS {quoted(state.name)}"
+        for state in states
+    )
+    return f"SELECT DATE '{one.segment}' AS day, CAST({_text(totals.get('rows', '0'))} AS BIGINT) AS rows{cells}"
+
+
+def _totals(duck: Duck, partials: str, states: Sequence[State]) -> dict[date, Totals]:
+    names = ["rows", *(state.name for state in states)]
+    merged = (
+        f"SELECT day, CAST(sum(rows) AS BIGINT) AS rows{_columns(states, merge_sql)} FROM ({partials}) GROUP BY day"
+    )
+    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in duck.sql(merged)}
+
+
+def _columns(states: Sequence[State], made: Any) -> str:
+    return "".join(f", {made(state)} AS {quoted(state.name)}" for state in states)
+
+
+def _texts(totals: Totals) -> dict[str, str | None]:
+    """Totals as texts: JSON's numbers would lose digits."""
+    return {name: None if value is None else str(value) for name, value in totals.items()}
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

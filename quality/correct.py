@@ -1,0 +1,82 @@
+"""What the corrections share: a batch of its own number that takes rows out of trusted, and says where they went.
+
+A correction is published as any batch is (`quality.publish`): quarantine first, then trusted, then its row in
+`batches`, whose `withdrawn` makes every cube refresh the days that lost rows at its next build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lake.delta import DataFile
+from lake.errors import DefinitionError, LakeError, did_you_mean
+from lake.facts import Fact, load_facts
+from lake.faults import faultpoint
+from lake.intents import read_intents
+from lake.lease import lease
+from lake.tables import BATCHES
+from lake.times import iso, utc_now
+from quality.plan import Plan, values_sql
+from quality.publish import COMPONENT, intend, next_batch, publish, resume
+
+if TYPE_CHECKING:
+    from lake.duck import Duck
+    from lake.settings import Settings
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a correction did: its batch (0 when nothing was to be done), rows by table, and days that lost rows."""
+
+    fact: str
+    batch: int
+    rows: dict[str, int]
+    days: tuple[date, ...] = ()
+
+
+@contextmanager
+def correcting(settings: Settings, fact_name: str) -> Iterator[tuple[Fact, int]]:
+    """Hold the gate of the fact, after completing what a killed step left: the fact and the next batch's number.
+
+    Errors: DefinitionError for an unknown fact; LakeError while the fact is judged, or when its gate was killed
+    before its plan stood.
+    """
+    if fact_name not in load_facts():
+        raise DefinitionError(f"There is no fact '{fact_name}'.", todo=did_you_mean(fact_name, load_facts()))
+    lake = settings.lake
+    with lease(lake, f"gate/{fact_name}"):
+        resume(lake, fact_name)
+        if fact_name in read_intents(lake, COMPONENT):
+            raise LakeError(
+                f"The gate of {fact_name} was ended in the middle of a batch.",
+                where=str(lake),
+                todo=f"Run `fleetcube gate {fact_name}`, then try again.",
+            )
+        yield load_facts()[fact_name], next_batch(lake, fact_name)
+
+
+def carry_out(lake: Path, fact: str, plan: Plan) -> None:
+    """Make the plan durable, then publish it."""
+    intend(lake, fact, plan, "")
+    faultpoint("correct.intent.after")
+    publish(lake, fact, plan)
+
+
+def new_record(fact: str, batch: int, verdict: str, **counts: Any) -> dict[str, Any]:
+    """A row of `batches` for a correction: it judges no landing batch and receives nothing."""
+    now = iso(utc_now())
+    zeros = dict.fromkeys(("received", "duplicates", "trusted", "quarantine", "gaps", "blocked", "withdrawn"), 0)
+    head = {"fact": fact, "batch": batch, "landed_from": 0, "landed_to": 0, **zeros, "verdict": verdict, "suite": ""}
+    tail: dict[str, Any] = {"checks": {}, "first_ts": None, "last_ts": None, "started_at": now, "ended_at": now}
+    return {**head, **tail, **counts}
+
+
+def write_record(duck: Duck, lake: Path, record: dict[str, Any]) -> list[DataFile]:
+    """The file of the record in `batches`, not yet visible."""
+    stem = f"{record['fact']}-{record['batch']:08d}"
+    return duck.write(values_sql(record), lake, BATCHES, stem, stats=("batch",))
