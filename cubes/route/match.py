@@ -129,9 +129,7 @@ def _against_grain(block: Block, state: CubeState, grain: str) -> str:
 def _against_slots(block: Block, state: CubeState, cuboid: int) -> str:
     """Slots are kept in some of the cuboids only."""
     lacking = sorted(
-        sketch.name
-        for sketch in state.cube.sketches
-        if sketch.name in block.sketches and cuboid not in sketch.cuboids
+        sketch.name for sketch in state.cube.sketches if sketch.name in block.sketches and cuboid not in sketch.cuboids
     )
     return f"keeps no slots of {', '.join(lacking)}" if lacking else ""
 

@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from cubes.route.grammar import CLAUSES, MAX_BYTES, MAX_DEPTH, MAX_TOKENS, NODES, PARTS, TYPES, WORDS
+from cubes.route.grammar import AGGREGATES, CLAUSES, MAX_BYTES, MAX_DEPTH, MAX_TOKENS, NODES, PARTS, TYPES, WORDS
 from cubes.route.lower import is_volatile
 from lake.errors import QueryError, did_you_mean
 
@@ -94,6 +94,8 @@ def _check(node: exp.Expr) -> None:
         raise QueryError(f"{what} is not supported in {_shown(node)}.", todo="Leave it out.", code="0A000")
     elif isinstance(node, exp.Count) and (node.expressions or len(node.this.expressions) > 1):
         raise QueryError("count() takes one value.", todo="Count them one by one.", code="42883")
+    elif isinstance(node, exp.Order) and isinstance(node.parent, (exp.Distinct, *AGGREGATES)):
+        raise QueryError("ORDER BY inside an aggregate is not supported.", todo="Leave it out.", code="0A000")
     elif isinstance(node, exp.Select):
         for clause, value in node.args.items():
             if value and clause not in CLAUSES:

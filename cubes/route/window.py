@@ -182,20 +182,29 @@ def _binned(width: exp.Expr, origin: exp.Expr | None, duck: Duck) -> frozenset[s
 
 def _bounds(node: exp.Expr, alias: str) -> list[_Bound]:
     if isinstance(node, exp.Between) and is_time(node.this, alias) and not node.args.get("symmetric"):
-        sides = [_Bound(exp.GTE, node.args["low"]), _Bound(exp.LTE, node.args["high"])]
+        low, high = (_as_compared(node.args[end], node.this) for end in ("low", "high"))
+        sides = [_Bound(exp.GTE, low), _Bound(exp.LTE, high)]
         return sides if all(_constant(side.value) for side in sides) else []
     relation = type(node)
     if relation not in _MIRROR:
         return []
     if is_time(node.this, alias) and _constant(node.expression):
-        return [_Bound(relation, node.expression)]
+        return [_Bound(relation, _as_compared(node.expression, node.this))]
     if is_time(node.expression, alias) and _constant(node.this):
-        return [_Bound(_MIRROR[relation], node.this)]
+        return [_Bound(_MIRROR[relation], _as_compared(node.this, node.expression))]
     return []
 
 
+def _as_compared(value: exp.Expr, time: exp.Expr) -> exp.Expr:
+    """A constant as the comparison takes it: beside a local time, a text's offset counts for nothing."""
+    local = time.find(exp.AtTimeZone) is not None
+    return exp.cast(value.copy(), "TIMESTAMP") if local else value
+
+
 def _constant(node: exp.Expr) -> bool:
-    return node.find(*_HAS_ROWS) is None
+    """Whether it can be folded; a text by a cast is no time, and rows tell so."""
+    text = isinstance(node, exp.Cast) and node.to.this in exp.DataType.TEXT_TYPES
+    return node.find(*_HAS_ROWS) is None and not text
 
 
 def _fold(values: Sequence[exp.Expr], duck: Duck) -> list[int | float | None]:

@@ -16,6 +16,7 @@ from lake.times import utc_now
 # No cubes, hence no engine is asked for anything.
 NOTHING = View(Shelf(Path(), None, ()), utc_now())  # type: ignore[arg-type]
 REFUSED = [
+    ("SELECT count(DISTINCT site ORDER BY site) FROM samples", "ORDER BY inside an aggregate"),
     ("SELECT * EXCLUDE (ts) FROM requests", "EXCEPT is not supported"),
     ("SELECT * REPLACE (1 AS ts) FROM requests", "REPLACE is not supported"),
     ("SELECT site FROM requests ORDER BY site FETCH FIRST 1 ROW WITH TIES", "WITH TIES is not supported"),

@@ -23,3 +23,10 @@ SELECT count(*) FILTER (WHERE user_hash = 'u1') FROM requests;
 # reason: cube serving at 5m: 5m buckets don't fit DATE_TRUNC('MINUTE', ts)
 SELECT sum(n) AS n FROM (SELECT date_trunc('minute', ts) AS t, count(*) AS n FROM requests GROUP BY 1) x;
 SELECT sum(n) AS n FROM (SELECT count(*) AS n FROM requests) x;
+
+-- Beside a local time the offset of a text counts for nothing.
+SELECT count(*) FROM requests WHERE ts AT TIME ZONE 'UTC' >= '2026-10-06 08:00:00+02';
+SELECT count(*) FROM requests WHERE ts >= TIMESTAMPTZ '2026-10-06 08:00:00+00';
+
+SELECT count(*) FROM requests WHERE ts AT TIME ZONE 'UTC' BETWEEN '2026-10-06 08:00:00-05' AND '2026-10-07 08:00:00-05';
+SELECT count(*) FROM requests WHERE ts BETWEEN TIMESTAMPTZ '2026-10-06 08:00:00+00' AND TIMESTAMPTZ '2026-10-07 08:00:00+00';
