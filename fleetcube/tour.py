@@ -91,7 +91,9 @@ def _twice(session: Session, sql: str, *, raw: bool) -> Answer:
 def _told(receipt: dict[str, Any], raw: dict[str, Any]) -> str:
     """The receipt in two lines."""
     blocks = receipt["blocks"]
-    used = "; ".join(json.dumps(block.get("pieces") or block.get("reason"), default=str) for block in blocks)
+    used = "; ".join(
+        json.dumps(block.get("pieces") or block.get("reason"), default=str, ensure_ascii=False) for block in blocks
+    )
     ours, theirs = _ms(receipt), _ms(raw)
     return (
         f"answered from {receipt['path']} in {ours:.1f} ms; from {receipt.get('rows', 0):,} raw rows: {theirs:.1f} ms "

@@ -165,7 +165,7 @@ def _check_loopback(host: str) -> None:
         safe = False
     if not safe:
         raise ConfigError(
-            f"the SQL endpoint has no log-in yet, so it listens on loopback only, not on '{host}'",
+            f"the SQL endpoint has no log-in yet, so it listens on loopback only, not on '{host}'.",
             where="serve_host",
             todo="Use --host 127.0.0.1, and an SSH tunnel from other machines.",
         )

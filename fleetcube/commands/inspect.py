@@ -59,8 +59,11 @@ def show_quarantine(settings: Settings, fact: str | None, check: str | None, lim
     from quality.quarantine import show_quarantine as shown
 
     filters = {name: text for name, text in (("fact", fact), ("check", check)) if text}
-    for row in shown(settings.lake, connect(settings), filters, limit=limit):
+    rows = shown(settings.lake, connect(settings), filters, limit=limit)
+    for row in rows:
         click.echo(json.dumps(vars(row), ensure_ascii=False, default=str))
+    if not rows:
+        click.echo("No such rows. `fleetcube quarantine list` shows the facts and checks that have some.", err=True)
 
 
 @quarantine.command("release")

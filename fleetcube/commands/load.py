@@ -24,7 +24,8 @@ def replay(settings: Settings, paths: tuple[Path, ...], mapping: str) -> None:
             what = ", ".join(f"{batch.received:,} rows of {fact}" for fact, batch in file.landed.items())
             click.echo(f"{file.path.name}: {what} landed.")
         else:
-            click.echo(f"{file.path.name}: known already; nothing changed.")
+            why = "known already; nothing changed" if file.known else "it holds no rows"
+            click.echo(f"{file.path.name}: {why}.")
     click.echo("Next: `fleetcube gate`, then `fleetcube build`.")
 
 
