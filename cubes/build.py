@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 from cubes.cells import WorkCells, work_cells
 from cubes.compact import merged_sql
 from cubes.expired import expired
-from cubes.lookup_state import built_lookups, changed_days, newest_lookups, transaction
+from cubes.lookup_state import changed_days, newest_lookups, transaction
 from cubes.model import Cube
 from cubes.segments import bucket_starts, bucket_us_sql, segment_sql, table_of, touched_segments
-from cubes.source import ALL_BELOW, Source, among, stale_days
+from cubes.source import ALL_BELOW, Source, among, stale_days, stood_on
 from lake import delta, ledger, tables
-from lake.errors import LakeError
 from lake.faults import faultpoint
 from lake.lease import lease
 from lake.times import GRAINS, iso, made_from, utc_now
@@ -99,16 +98,12 @@ def refresh(
     """
     with lease(settings.lake, table_of(cube).key):
         cells = delta.open_snapshot(settings.lake, table_of(cube))
-        version, watermark = cells.txn("source"), cells.txn("watermark")
-        if version is None or watermark is None:
-            todo = f"Run `fleetcube build {cube.name}`."
-            raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
-        trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact), version)
-        lookups = built_lookups(settings.lake, cube, cells)
-        source = Source(cube, trusted, watermark, watermark, frozenset(days), lookups)
+        held = stood_on(settings.lake, cube, cells)
+        source = replace(held, above=held.upto, whole=frozenset(days))
         expired(duck, settings.lake, cube).refuse(cube.name, source.whole, "refreshed")
         if not source.whole:
-            return BuildResult(cube.name, "none", cells.txn("build") or 0, watermark, watermark, version)
+            upto, version = source.upto, source.snapshot.version
+            return BuildResult(cube.name, "none", cells.txn("build") or 0, upto, upto, version)
         return _Run(settings, duck, cells, source, progress).publish("refresh")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from cubes.derived import with_derived_sql
 from cubes.expired import expired
-from cubes.lookup_state import newest_lookups
+from cubes.lookup_state import built_lookups, newest_lookups
 from cubes.model import Cube
 from lake import delta, tables
 from lake.errors import LakeError
@@ -82,6 +82,19 @@ class Source:
 
     def _may_hold(self, file: DataFile) -> bool:
         return _day(file) in self.whole or file.may_hold("batch", at_least=self.above + 1, at_most=self.upto)
+
+
+def stood_on(lake: Path, cube: Cube, cells: Snapshot) -> Source:
+    """Every row that the cube's table `cells` stands on: trusted and lookups as of its versions, up to its watermark.
+
+    Errors: LakeError when the cube was never built, or one of those versions is gone.
+    """
+    version, watermark = cells.txn("source"), cells.txn("watermark")
+    if version is None or watermark is None:
+        todo = f"Run `fleetcube build {cube.name}`."
+        raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
+    trusted = delta.open_snapshot(lake, tables.trusted(cube.fact), version)
+    return Source(cube, trusted, ALL_BELOW, watermark, lookups=built_lookups(lake, cube, cells))
 
 
 def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> frozenset[date]:

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from cubes import buckets, measures
 from cubes.expired import Expired, expired
-from cubes.lookup_state import built_lookups
 from cubes.measures import merge_sql, partial_sql, quoted
 from cubes.model import Cube, Sketch
 from cubes.segments import segment_sql, table_of
-from cubes.source import ALL_BELOW, Source
-from lake import delta, tables
-from lake.errors import LakeError
+from cubes.source import stood_on
+from lake import delta
 from lake.times import GRAINS, iso
 
 if TYPE_CHECKING:
@@ -85,13 +83,7 @@ def verify(
     started = time.monotonic()
     measures.install(duck)
     cells = delta.open_snapshot(settings.lake, table_of(cube))
-    version, watermark = cells.txn("source"), cells.txn("watermark")
-    if version is None or watermark is None:
-        todo = f"Run `fleetcube build {cube.name}`."
-        raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
-    trusted = delta.open_snapshot(settings.lake, tables.trusted(cube.fact), version)
-    lookups = built_lookups(settings.lake, cube, cells)
-    source = Source(cube, trusted, ALL_BELOW, watermark, lookups=lookups)
+    source = stood_on(settings.lake, cube, cells)
     gone = expired(duck, settings.lake, cube)
     if since is not None or until is not None:
         gone.refuse(cube.name, [day for day in gone.days if _in_range(day, since, until)], "verified")
@@ -113,8 +105,8 @@ def verify(
     return VerifyReport(
         cube=cube.name,
         definition=cube.digest,
-        source=version,
-        watermark=watermark,
+        source=source.snapshot.version,
+        watermark=source.upto,
         cells=compared[False],
         slots=compared[True],
         differences=differences,

@@ -268,6 +268,9 @@ class View:
         version = max((snapshot.txn("source") or 0 for _, snapshot in built), default=None)
         # The newest trusted version is opened after the cubes, so it can't be older than what they were built of.
         newest = self.shelf.latest(ref)
+        if built and not newest.exists:
+            todo = "Restore its folder from a copy; the cubes over it are still there."
+            raise LakeError(f"The table trusted/{name} is gone.", where=str(newest.root), todo=todo)
         trusted = newest if self.fresh or version is None else self.shelf.at(ref, version)
         states = tuple(self._cube(cube, snapshot, trusted) for cube, snapshot in built)
         unbuilt = tuple(cube.name for cube, snapshot in found if snapshot.txn("build") is None)

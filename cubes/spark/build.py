@@ -124,10 +124,11 @@ def _writer(job: _Job) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Recor
 def _write(job: _Job, duck: Duck, grain: str, segment: str) -> Iterator[dict[str, Any]]:
     ref = table_of(job.cube)
     of_segment = f"FROM fc_gathered WHERE grain = '{grain}' AND segment = '{segment}'"
+    # A week or month has come in parts, from the tasks of its days.
     whole = f"SELECT * {of_segment}"
+    cells = whole if GRAINS[grain].within_day else merged_sql(job.cube, f"({whole})")
     files = duck.write(
-        # A week or month has come in parts, from the tasks of its days.
-        whole if GRAINS[grain].within_day else merged_sql(job.cube, f"({whole})"),
+        cells,
         job.settings.lake,
         ref,
         f"build-{job.number:08d}-spark",
@@ -135,8 +136,7 @@ def _write(job: _Job, duck: Duck, grain: str, segment: str) -> Iterator[dict[str
         order=job.order,
         partition={"grain": grain, "segment": segment},
     )
-    written = f"read_parquet({[str(ref.path(job.settings.lake) / file.path) for file in files]})"
-    counts = dict(duck.sql(f"SELECT CAST(cuboid AS VARCHAR), count(*) FROM {written} GROUP BY cuboid"))
+    counts = dict(duck.sql(f"SELECT CAST(cuboid AS VARCHAR), count(*) FROM ({cells}) GROUP BY cuboid"))
     base = f"{of_segment} AND cuboid = {job.cube.base} AND sketch IS NULL"
     [(rows,)] = duck.sql(f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) {base}")
     for file in files:
@@ -145,7 +145,6 @@ def _write(job: _Job, duck: Duck, grain: str, segment: str) -> Iterator[dict[str
 
 def _collected(cube: Cube, told: Sequence[dict[str, Any]]) -> SparkCells:
     counts: dict[str, dict[str, int]] = {grain: {} for grain in cube.grains}
-    files = []
     for one in told:
         held = counts[one.pop("grain")]
         for cuboid, count in one.pop("counts").items():

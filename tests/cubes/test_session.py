@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,12 @@ def test_fact_without_rows_or_cubes(settings: Settings) -> None:
 def test_no_lake(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=r"no lake here.*fleetcube up"):
         Session(Settings(lake=tmp_path / "none"))
+
+
+def test_a_lost_table_is_an_error_and_not_an_empty_answer(tmp_path: Path) -> None:
+    settings = Settings(lake=tmp_path / "lake", memory_mib=1024)
+    settings.lake.mkdir()
+    make_lake(settings, rows=60)
+    shutil.rmtree(settings.lake / "trusted" / "requests")
+    with Session(settings) as session, pytest.raises(LakeError, match=r"trusted/requests is gone\. Restore"):
+        session.query("SELECT count(*) FROM requests", raw=True)
