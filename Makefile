@@ -5,12 +5,19 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 ARGS ?=
+# Tests run in as many processes as there are cores; those of a file share its lakes, so they stay together.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+# The S3 server that tests run against.
+S3SERVER := v1.8.0
 
-.PHONY: help up test fast traces spark lint docs bench bench-cubes lock jars clean
+# Compiled once: else each start of a command compiles every library that it imports, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes lock jars s3 s3server clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{ printf "  %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{ printf "  %-8s %s\n", $$1, $$2 }'
 
 up: $(VENV)/.project ## install and run the quick start (ARGS="--once" ends after the tour)
 	@$(BIN)/fleetcube up $(ARGS)
@@ -18,13 +25,17 @@ up: $(VENV)/.project ## install and run the quick start (ARGS="--once" ends afte
 test: $(VENV)/.dev ## every check and every test; a tier whose tool or data is missing is skipped loudly
 	@$(MAKE) --no-print-directory lint
 	@if command -v mvn >/dev/null; then $(MAKE) --no-print-directory jars; else echo "fleetcube: no Maven, so no jars for Spark"; fi
-	@$(BIN)/python -m pytest
+	@if command -v go >/dev/null; then $(MAKE) --no-print-directory s3server || true; else echo "fleetcube: no Go, so no S3 server for tests"; fi
+	@$(PYTEST)
 
-fast: $(VENV)/.dev ## the fast tier only: no Java, no traces
-	@$(BIN)/python -m pytest -m "not traces and not slow and not spark"
+fast: $(VENV)/.dev ## the fast tier only, under a minute: no Java, no traces, no S3 server, nothing slow
+	@$(PYTEST) --hypothesis-profile=fast -m "not traces and not slow and not spark and not s3"
 
 spark: $(VENV)/.dev $(VENV)/jars/.done ## the tests of the Spark engine (needs Java)
 	@$(BIN)/python -m pytest -m spark
+
+s3: $(VENV)/.dev $(VENV)/.s3server-$(S3SERVER) ## the tests of lakes in an object store (needs Go)
+	@$(BIN)/python -m pytest -m s3
 
 traces: $(VENV)/.dev ## the tests on the real traces in ../shared/data
 	@$(BIN)/python -m pytest -m traces
@@ -37,28 +48,43 @@ lint: $(VENV)/.dev ## style, types and layers
 
 jars: $(VENV)/jars/.done ## fetch Delta's jars for the Spark engine (needs Maven)
 
+s3server: $(VENV)/.s3server-$(S3SERVER) ## build the S3 server for tests, versitygw (needs Go)
+
 docs: $(VENV)/.dev ## write the generated pages of docs/
 	@$(BIN)/python scripts/make_docs.py
 
 bench: $(VENV)/.dev ## measure, and write bench/report.json and bench/report.md
 	@$(BIN)/python bench/run.py
 
+chdb: $(VENV)/chdb/.done ## install chDB in an environment of its own, for bench-cubes to compare with
+
 bench-cubes: $(VENV)/.dev ## measure builds, and write bench/cubes.json and bench/cubes.md (ARGS="--rows 10000000")
 	@$(BIN)/python bench/run_cubes.py $(ARGS)
 
 lock: $(VENV)/.uv ## resolve requirements/*.txt anew from pyproject.toml
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(COMPILE) pyproject.toml --extra lake requirements/build.in -o requirements/project.txt
-	@$(COMPILE) pyproject.toml --extra lake --extra spark --extra dev requirements/build.in -c requirements/project.txt -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra lake --extra s3 requirements/build.in -o requirements/project.txt
+	@$(COMPILE) pyproject.toml --extra lake --extra s3 --extra spark --extra dev requirements/build.in -c requirements/project.txt -o requirements/dev.txt
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Its pins are not the project's.
+$(VENV)/chdb/.done: $(VENV)/.uv requirements/chdb.txt
+	@$(PYTHON) -m venv $(VENV)/chdb
+	@$(BIN)/uv pip install --quiet --python $(VENV)/chdb/bin/python --require-hashes -r requirements/chdb.txt
+	@touch $@
 
 # Two jars, without what they depend on: Spark has the rest.
 $(VENV)/jars/.done: $(VENV)/.uv
 	@for jar in delta-spark_4.1_2.13 delta-storage; do \
 	  mvn --quiet --batch-mode dependency:copy -Dartifact=io.delta:$$jar:4.4.0 -DoutputDirectory=$(CURDIR)/$(VENV)/jars || exit 1; \
 	done
+	@touch $@
+
+$(VENV)/.s3server-$(S3SERVER): $(VENV)/.uv
+	@echo "fleetcube: building the S3 server for tests"
+	@GOBIN=$(CURDIR)/$(BIN) go install github.com/versity/versitygw/cmd/versitygw@$(S3SERVER)
 	@touch $@
 
 # The environment: Python's own venv, then uv (locked by hash), then the locked packages, then this checkout.

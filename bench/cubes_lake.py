@@ -15,17 +15,21 @@ START = date(2026, 1, 1)
 _METRICS = ("gpu.power", "gpu.utilization", "gpu.temperature", "gpu.memory_used", "cpu.utilization", "host.power")
 
 
-def publish_days(settings: Settings, duck: Duck, first: int, days: int, batch: int, *, every_s: int = 15) -> int:
+def publish_days(
+    settings: Settings, duck: Duck, first: int, days: int, batch: int, *, every_s: int = 15, uniform: bool = False
+) -> int:
     """Publish whole days of samples from day number `first` as one batch; gives the number of rows.
 
-    Each day is one file in the order of time. Values have three places; a twentieth of them is null. `pod` is the
-    column with many values.
+    Each day is one file in the order of time. Values have three places; a twentieth of them is null. A series stays
+    near one level for ten minutes and then takes another, as devices do under jobs; a device runs one pod for four
+    hours, of some thousands. With `uniform` every value and pod is drawn anew: no two rows are alike, which is the
+    worst that slots can meet.
     """
     ref = trusted("samples")
     files = []
     for place in range(first, first + days):
         day = START + timedelta(days=place)
-        select = f"SELECT *, {batch} AS batch FROM ({_day_sql(day, every_s)})"
+        select = f"SELECT *, {batch} AS batch FROM ({_day_sql(day, every_s, uniform)})"
         files += duck.write(
             select, settings.lake, ref, f"gate-{batch:08d}", stats=("batch",), partition={"day": day.isoformat()}
         )
@@ -34,10 +38,16 @@ def publish_days(settings: Settings, duck: Duck, first: int, days: int, batch: i
     return sum(file.rows for file in files)
 
 
-def _day_sql(day: date, every_s: int) -> str:
+def _day_sql(day: date, every_s: int, uniform: bool) -> str:
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1_000_000)
     steps = 86_400 // every_s
     metrics = ", ".join(f"'{name}'" for name in _METRICS)
+    value, pod = "h % 100000", "h // 100000"
+    if not uniform:
+        # Levels from a tenth of the greatest to it, and noise of up to 3 % of the level above it.
+        level = f"(10000 + hash(s, {start} + r // {SERIES} * {every_s} // 600) % 90000)"
+        value = f"({level} + h // 20 % ({level} * 3 // 100))"
+        pod = f"hash(s // 6, {start} + r // {SERIES} * {every_s} // 14400)"
     known = {
         "agent": "'bench'",
         "boot": "''",
@@ -45,7 +55,7 @@ def _day_sql(day: date, every_s: int) -> str:
         "idx": f"r % {SERIES}",
         "ts": f"make_timestamptz({start} + (r // {SERIES}) * {every_s * 1_000_000})",
         "metric": f"[{metrics}][1 + s % 6]",
-        "value": "CASE WHEN h % 20 > 0 THEN CAST(h % 100000 AS DECIMAL(38,9)) * CAST(0.001 AS DECIMAL(4,3)) END",
+        "value": f"CASE WHEN h % 20 > 0 THEN CAST({value} AS DECIMAL(38,9)) * CAST(0.001 AS DECIMAL(4,3)) END",
         "unit": "'1'",
         "interval_s": str(every_s),
         "environment": "CASE WHEN s // 48 < 9 THEN 'prod' ELSE 'test' END",
@@ -55,7 +65,7 @@ def _day_sql(day: date, every_s: int) -> str:
         "device": "'GPU-' || (s // 6)",
         "hardware": "['h100', 'a100'][1 + s // 48 % 2]",
         "model": "['llama-3', 'qwen-2', 'mixtral', 'phi-4'][1 + s // 6 % 4]",
-        "pod": "'pod-' || (h // 100000 % 5000)",
+        "pod": f"'pod-' || ({pod} % 5000)",
     }
     schema = trusted("samples").schema
     columns = ", ".join(

@@ -109,7 +109,7 @@ def quantile_sql(function: str, share: str, minimum: str, maximum: str, *, only:
     are expressions over the group (aggregates or keys) for the exact extremes, and `only` is a filter on the rows,
     such as `sketch = 'e2e_ms'`.
     """
-    p = _share(share)
+    p = share_of(share)
     low, high = f"CAST({minimum} AS DOUBLE)", f"CAST({maximum} AS DOUBLE)"
     if p in (0, 1):
         return high if p else low
@@ -129,8 +129,11 @@ def _interpolated(p: Decimal, only: str) -> str:
     return f"({below} + ({above} - {below}) * {part})"
 
 
-def _share(text: str) -> Decimal:
-    """p as an exact decimal of at most 18 places, so that ranks stay within the engine's decimals."""
+def share_of(text: str) -> Decimal:
+    """p as an exact decimal of at most 18 places, so that ranks stay within the engine's decimals.
+
+    Errors: QueryError for what is no number from 0 to 1.
+    """
     try:
         p = Decimal(text)
     except ArithmeticError:

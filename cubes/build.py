@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-from cubes.cells import WorkCells, work_cells
+from cubes.cells import LEVEL, WorkCells, work_cells
 from cubes.compact import merged_sql
 from cubes.expired import expired
 from cubes.lookup_state import changed_days, newest_lookups, transaction
 from cubes.model import Cube
-from cubes.segments import bucket_starts, bucket_us_sql, segment_sql, table_of, touched_segments
+from cubes.segments import bucket_starts, bucket_us_sql, segment_range, segment_sql, table_of, touched_segments
 from cubes.source import ALL_BELOW, Source, among, stale_days, stood_on
 from lake import delta, ledger, tables
 from lake.faults import faultpoint
@@ -118,7 +118,7 @@ class _Run:
         self.started = time.monotonic()
         self.number = (cells.txn("build") or 0) + 1
         self.rows = 0
-        self.gone = expired(duck, settings.lake, source.cube).segments
+        self.gone = expired(duck, settings.lake, source.cube, cells)
         self.counts: dict[str, dict[str, int]] = {}
 
     def publish(self, kind: str) -> BuildResult:
@@ -187,14 +187,17 @@ class _Run:
         """One file for each segment that the work tables touch, in the order in which they give it."""
         files: list[DataFile] = []
         # Late rows of a range that has expired go to the grains that survive.
-        for grain, segment in [part for part in work.segments() if part not in self.gone]:
+        for grain, segment in [part for part in work.segments() if part not in self.gone.segments]:
             files += self.duck.write(
-                work.select(grain, segment, self.number),
+                self.gone.new_sql(self.cube, work.select(grain, segment, self.number), grain, segment),
                 self.settings.lake,
                 self.cells.ref,
                 stem,
                 stats=_STATS,
+                order=_ORDER if self.gone.dropped(grain, segment) else "",
                 partition={"grain": grain, "segment": segment},
+                enumerated=self.cube.dimensions,
+                level=LEVEL,
             )
         return files
 
@@ -230,9 +233,15 @@ class _Run:
         touched = bucket_starts(grain, self.source.whole)
         finer = made_from(self.cube.grains)[grain]
         start = f"make_timestamptz({bucket_us_sql(grain, 'epoch_us(bucket)')})"
+        finer_cells = self.duck.scan(self.cells, self.cells.paths(lambda file: file.partition["grain"] == finer))
+        # Days that no longer tell a dimension can't be made into a week that does.
+        finer_cells = f"(SELECT * FROM {finer_cells} WHERE {segment_sql(grain, start)} = '{segment}')"
+        told = self.gone.told(
+            self.cube, finer, finer_cells, self.gone.dropped(grain, segment), segment_range(grain, segment)
+        )
         days = f"""(SELECT * REPLACE ('{grain}' AS grain, '{segment}' AS segment, {start} AS bucket)
-            FROM {self.duck.scan(self.cells, self.cells.paths(lambda file: file.partition["grain"] == finer))}
-            WHERE CAST({start} AS DATE) IN ({touched}) AND {segment_sql(grain, start)} = '{segment}'
+            FROM {told}
+            WHERE CAST({start} AS DATE) IN ({touched})
             AND NOT {among("CAST(bucket AS DATE)", self.source.whole)})"""
         whole = f"SELECT * FROM {scan} WHERE CAST(bucket AS DATE) NOT IN ({touched})"
         return f"{whole} UNION ALL BY NAME {merged_sql(self.cube, days)}"

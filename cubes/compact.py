@@ -35,10 +35,11 @@ def compact_cube(settings: Settings, duck: Duck, cube: Cube, *, whole: bool = Fa
             written_to = any(newest in file.path for file in files)
             return settings.segment_files if written_to and not whole else 1
 
-        return compact(duck, settings.lake, ref, _layout(cube), most=most)
+        return compact(duck, settings.lake, ref, layout_of(cube), most=most)
 
 
-def _layout(cube: Cube) -> Layout:
+def layout_of(cube: Cube) -> Layout:
+    """How the files of a cube's cells are written, and merged."""
     names = ", ".join(f"'{one.name}'" for one in _distinct(cube))
     others = f" FILTER (sketch NOT IN ({names}))" if names else ""
     return Layout(

@@ -10,6 +10,7 @@
     GROUP BY ALL, GROUPING SETS ((service), (site, vendor)), LATTICE (MANDATORY (service) JOINT (site, vendor) MOST 3)
     PARTITION BY 5m, 1h, 1d, 1w STARTING sunday
     KEEP 5m FOR 30d, 1d FOR 10y
+    AGE OUT hardware AFTER 1y
     BUDGET (cuboids = 64)
 
 What the parts mean, and every error about it, is up to `cubes.load`; here is the grammar only. A file may hold several
@@ -79,6 +80,7 @@ class _Statement(Cursor):
             "GROUP": self.group,
             "PARTITION": self.partition,
             "KEEP": self.keep,
+            "AGE": self.age_out,
             "BUDGET": lambda: self.options(("budget",)),
         }
 
@@ -232,6 +234,15 @@ class _Statement(Cursor):
             self.expect("FOR")
             self.put(("keep", grain), self.name(), line)
 
+        self.each(one)
+
+    def age_out(self) -> None:
+        def one() -> None:
+            line, name = self.token.line, self.name()
+            self.expect("AFTER")
+            self.put(("age_out", name), self.name(), line)
+
+        self.expect("OUT")
         self.each(one)
 
     def options(self, place: _Place) -> None:

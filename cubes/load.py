@@ -1,7 +1,7 @@
 """Cube definitions: YAML or SQL to `Cube` values, with errors that name file, line and field and propose a correction.
 
 What changes a cell (fact, grains, order of dimensions, cuboids, states, slots, filter) makes the definition's digest;
-names of measures, descriptions, `keep` and `budget` don't, so changing those keeps the cells.
+names of measures, descriptions, `keep`, `age_out` and `budget` don't, so changing those keeps the cells.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from cubes.cuboids import Group, expand, mask
 from cubes.declare import read_statements
+from cubes.derived import keys
 from cubes.load_derived import read_derived
 from cubes.load_measures import read_measures
-from cubes.model import Cube, State
+from cubes.model import Cube, Derived, State
 from cubes.reading import Place, Reading
 from cubes.spec import CubeSpec, GroupSpec
 from lake.documents import Document, read_document
@@ -122,8 +123,10 @@ def read_cube(document: Document, facts: Mapping[str, Fact]) -> Cube:
         keep=reader.keep(),
         budget=spec.budget.cuboids,
         budget_bytes=spec.budget.bytes_per_raw_byte,
+        budget_from_mib=spec.budget.from_mib,
         description=spec.description,
         derived=derived,
+        age_out=reader.age_out(dimensions, derived, states),
     )
 
 
@@ -217,16 +220,40 @@ class _Reader:
                 todo = "Keep metric in every cuboid, or leave out the measures of value."
                 raise self.error("a cuboid without metric would mix values of different metrics.", ("cuboids",), todo)
 
+    def age_out(
+        self, dimensions: tuple[str, ...], derived: tuple[Derived, ...], states: tuple[State, ...]
+    ) -> tuple[tuple[str, int], ...]:
+        found: dict[str, int] = {}
+        for name, text in self.spec.age_out.items():
+            place = ("age_out", name)
+            if name not in dimensions:
+                raise self.error(f"'{name}' is no dimension of this cube.", place, did_you_mean(name, dimensions))
+            if name == "metric" and any(state.column == "value" for state in states):
+                todo = "Keep metric, or leave out the measures of value."
+                raise self.error("cells without metric would mix values of different metrics.", place, todo)
+            found[name] = self._days(text, place)
+        for one in derived:
+            for key in keys(one) if one.lookup else ():
+                if key in found and found.get(one.name, found[key] + 1) > found[key]:
+                    what = f"'{one.name}' is looked up by '{key}', so it can't be told for longer."
+                    raise self.error(what, ("age_out", key), f"Let {one.name} age out no later than {key}.")
+        if len(found) == len(dimensions):
+            raise self.error("no dimension would be left.", ("age_out",), "Keep one, or give `keep` for the grains.")
+        return tuple(sorted(found.items(), key=lambda pair: (pair[1], pair[0])))
+
+    def _days(self, text: str, place: Place) -> int:
+        match = re.fullmatch(r"([1-9][0-9]{0,4})([dwy])", text)
+        if match is None:
+            raise self.error(f"'{text}' is no length of time.", place, "Write 30d, 8w or 10y.")
+        return int(match[1]) * _DAYS[match[2]]
+
     def keep(self) -> tuple[tuple[str, int], ...]:
         found: list[tuple[str, int]] = []
         for grain, text in self.spec.keep.items():
-            match = re.fullmatch(r"([1-9][0-9]{0,4})([dwy])", text)
             if grain not in self.spec.grains:
                 near = did_you_mean(grain, self.spec.grains)
                 raise self.error(f"'{grain}' is no grain of this cube.", ("keep", grain), near)
-            if match is None:
-                raise self.error(f"'{text}' is no length of time.", ("keep", grain), "Write 30d, 8w or 10y.")
-            found.append((grain, int(match[1]) * _DAYS[match[2]]))
+            found.append((grain, self._days(text, ("keep", grain))))
         found.sort(key=lambda pair: GRAINS[pair[0]].seconds)
         if [days for _, days in found] != sorted(days for _, days in found):
             raise self.error("a coarser grain is kept at least as long as a finer one.", ("keep",), "Correct it.")

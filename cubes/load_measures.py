@@ -165,6 +165,10 @@ def _measure(reading: Reading, name: str, spec: MeasureSpec) -> Measure:
 
 def _sketched(reading: Reading, measure: Measure, spec: MeasureSpec, where: Place) -> Measure:
     quantiles = measure.function == "quantiles"
+    histograms = quantiles and reading.columns[measure.column].type == "counts"
+    if histograms and "relative_error" in spec.model_fields_set:
+        what = "the error of histograms is the width of the buckets that they came with."
+        raise reading.error(what, (*where, "relative_error"), "Remove it; percentile_low and percentile_high tell it.")
     if quantiles and not RELATIVE_ERROR <= spec.relative_error < 1:
         what = f"slots can't promise a relative error of {spec.relative_error}; the least is {RELATIVE_ERROR}."
         raise reading.error(what, (*where, "relative_error"), "Write 0.01, or ask exact percentiles with --raw.")
@@ -183,7 +187,7 @@ def _sketched(reading: Reading, measure: Measure, spec: MeasureSpec, where: Plac
     return Measure(
         measure.name, measure.function, measure.column,
         grains=kept, without=tuple(spec.without),
-        relative_error=f"{spec.relative_error:f}" if quantiles else "",
+        relative_error=f"{spec.relative_error:f}" if quantiles and not histograms else "",
         exact_to=0 if quantiles else spec.exact_to,
         description=measure.description,
     )  # fmt: skip

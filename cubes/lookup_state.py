@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
+from cubes import histograms
 from cubes.derived import held_sql, used_columns
+from cubes.expired import expired
 from cubes.measures import quoted
 from cubes.model import Cube, Derived
 from lake import delta, tables
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 
 def lookups_of(cube: Cube) -> tuple[str, ...]:
-    """The lookups that a cube's derived dimensions come from, in the order of their names."""
-    return tuple(sorted({one.lookup for one in cube.derived if one.lookup}))
+    """The lookups that a cube's cells are made with, in the order of their names."""
+    return tuple(sorted({one.lookup for one in histograms.rests_on(cube) if one.lookup}))
 
 
 def transaction(name: str) -> str:
@@ -65,7 +67,10 @@ def changed_days(duck: Duck, lake: Path, cube: Cube, cells: Snapshot, newest: di
         version = cells.txn(transaction(name))
         if version is None or version == snapshot.version:
             continue
-        held = _held_days(duck, cube, cells, name)
+        if name == histograms.LOOKUP:
+            found |= _histogram_days(duck, lake, cube, cells, snapshot)
+            continue
+        held = _held_days(duck, lake, cube, cells, name)
         try:
             old = delta.open_snapshot(lake, tables.lookup(name), version)
         except LakeError:
@@ -90,13 +95,29 @@ def differs(duck: Duck, name: str, old: Snapshot, new: Snapshot, derived: Sequen
     return bool(rows)
 
 
-def _held_days(duck: Duck, cube: Cube, cells: Snapshot, name: str) -> str:
+def _histogram_days(duck: Duck, lake: Path, cube: Cube, cells: Snapshot, newest: Snapshot) -> set[date]:
+    """The days with histograms: all where known bounds became others, else those with unknown ones."""
+    only = ""
+    try:
+        old = delta.open_snapshot(lake, newest.ref, cells.txn(transaction(newest.ref.name)))
+        was, now = (f"SELECT bounds_id, bounds FROM {duck.scan(one)}" for one in (old, newest))
+        if not duck.sql(f"{was} EXCEPT {now} LIMIT 1"):
+            only = f" AND slot = {histograms.UNKNOWN}"
+    except LakeError:
+        pass  # that version is gone: any bounds may have been others
+    daily = coarsest_within_day(cube.grains)
+    scan = duck.scan(cells, cells.paths(lambda file: file.partition["grain"] == daily))
+    held = f"SELECT DISTINCT CAST(bucket AS DATE) FROM {scan} WHERE sketch = '{histograms.COUNTS}'{only}"
+    return {day for (day,) in duck.sql(held)}
+
+
+def _held_days(duck: Duck, lake: Path, cube: Cube, cells: Snapshot, name: str) -> str:
     """Relation (day, key columns) of what the cube holds, in brackets."""
     daily = coarsest_within_day(cube.grains)
     scan = duck.scan(cells, cells.paths(lambda file: file.partition["grain"] == daily))
     key = ", ".join(quoted(column) for column in load_lookups()[name].key)
     return f"""(SELECT DISTINCT CAST(bucket AS DATE) AS day, {key} FROM {scan}
-        WHERE cuboid = {cube.base} AND sketch IS NULL)"""
+        WHERE cuboid = {expired(duck, lake, cube, cells).base_sql(cube, daily)} AND sketch IS NULL)"""
 
 
 def _by_day(duck: Duck, name: str, snapshot: Snapshot, derived: Sequence[Derived], held: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from cubes import buckets, distinct, spread
+from cubes import buckets, distinct, histograms, spread
 from cubes.model import Measure, State
 from lake.errors import DefinitionError
 
@@ -67,8 +67,11 @@ _NONE: Final[Mapping[str, Measure]] = {}
 def states_of(measure: Measure, column_type: str) -> tuple[State, ...]:
     """The states that a measure needs, over a column of the fact's type `column_type`; none for a count of rows.
 
-    Quantiles need their slots beside; their count, minimum and maximum are exact states.
+    Quantiles need their slots beside; their count, minimum and maximum are exact states. Of histograms nothing more is
+    known than their slots.
     """
+    if measure.function == "quantiles" and column_type == "counts":
+        return ()
     if measure.where:
         return (State("where", measure.name, "BIGINT", measure.where),)
     if not measure.column:
@@ -165,6 +168,7 @@ def final_sql(
 def install(duck: Duck) -> None:
     """Give a connection every table and macro that the expressions of measures need; a second call changes nothing."""
     buckets.install(duck)
+    histograms.install(duck)
     distinct.install(duck)
     spread.install(duck)
     duck.execute(_LATEST)

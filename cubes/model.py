@@ -92,9 +92,9 @@ class Derived:
 class Cube:
     """One cube. `grains` run from fine to coarse; `cuboids` are masks in ascending order, the base (all bits) last.
 
-    `where` limits the fact's rows (empty: all of them). `keep` is (grain, days) pairs and `budget` the greatest number
-    of cuboids, `budget_bytes` of bytes to a byte of trusted rows; none changes a cell. `digest`, 12 hex digits, names
-    everything that does.
+    `where` limits the fact's rows (empty: all of them). `keep` is (grain, days) pairs, `age_out` (dimension, days)
+    pairs, `budget` the greatest number of cuboids, `budget_bytes` of bytes to a byte of trusted rows, held once these
+    take `budget_from_mib`; none changes a cell that is made. `digest`, 12 hex digits, names everything that does.
     """
 
     name: str
@@ -113,6 +113,9 @@ class Cube:
     description: str = ""
     # Those of the dimensions that are no columns of the fact.
     derived: tuple[Derived, ...] = ()
+    # After how many days cells need no longer tell a dimension.
+    age_out: tuple[tuple[str, int], ...] = ()
+    budget_from_mib: int = 0
 
     @property
     def base(self) -> int:

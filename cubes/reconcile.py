@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from cubes.compact import merged_sql
-from cubes.expired import Expired
+from cubes.expired import Expired, expired
 from cubes.measures import install, merge_sql, partial_sql, quoted
 from cubes.model import Cube, State
 from cubes.segments import bucket_us_sql, segment_range, table_of
@@ -65,7 +65,8 @@ def prove_days(
     parts = [f"({present})", *(f"({text})" for one in recorded if (text := _recorded(one, mine, days, states)))]
     there = _totals(duck, " UNION ALL BY NAME ".join(parts), states)
     files = cells.paths(lambda file: file.partition["grain"] == daily)
-    base = f"cuboid = {cube.base} AND sketch IS NULL AND {among('CAST(bucket AS DATE)', days)}"
+    whole = expired(duck, settings.lake, cube, cells).base_sql(cube, daily)
+    base = f"cuboid = {whole} AND sketch IS NULL AND {among('CAST(bucket AS DATE)', days)}"
     stored = f"SELECT CAST(bucket AS DATE) AS day, * EXCLUDE (bucket) FROM {duck.scan(cells, files)} WHERE {base}"
     held = _totals(duck, stored, states)
     for day in days:
@@ -93,12 +94,15 @@ def prove_segment(settings: Settings, duck: Duck, cube: Cube, grain: str, *, seg
     kept = f"(sketch IS NULL OR sketch IN ({', '.join(map(_text, both))}))" if both else "sketch IS NULL"
     bucket = f"make_timestamptz({bucket_us_sql(target, 'epoch_us(bucket)')})"
     fine = cells.paths(lambda file: (file.partition["grain"], file.partition["segment"]) == (grain, segment))
+    # Where one of them has aged, what both still tell is compared.
+    untold = gone.dropped(grain, segment).union(*gone.states(target))
     raised = f"""(SELECT * REPLACE ('{target}' AS grain, '' AS segment, {bucket} AS bucket)
-        FROM {duck.scan(cells, fine)} WHERE {kept})"""
-    files = cells.paths(lambda file: file.partition["grain"] == target)
+        FROM {gone.told(cube, grain, duck.scan(cells, fine), untold)} WHERE {kept})"""
     inside = f"bucket >= TIMESTAMPTZ '{start.isoformat()}' AND bucket < TIMESTAMPTZ '{after.isoformat()}'"
-    coarse = f"(SELECT * REPLACE ('' AS segment) FROM {duck.scan(cells, files)} WHERE {inside} AND {kept})"
-    made, held = (_summed(duck, cube, relation) for relation in (raised, coarse))
+    files = cells.paths(lambda file: file.partition["grain"] == target)
+    stored = gone.told(cube, target, f"(SELECT * FROM {duck.scan(cells, files)} WHERE {inside})", untold)
+    coarse = f"(SELECT * REPLACE ('' AS segment) FROM {stored} WHERE {kept})"
+    made, held = (summed(duck, cube, relation) for relation in (raised, coarse))
     if made != held:
         return Proof({segment: f"its {made[0]} cells and slots at {target} differ from the {held[0]} that are stored"})
     shown = {"successor": target, "cells": made[0], "rows": made[1], "digest": made[2]}
@@ -111,7 +115,7 @@ def _whole(grain: str, coarser: str, segment: str) -> bool:
     return GRAINS[grain].makes(GRAINS[coarser]) and all(GRAINS[coarser].floor(at) == at for at in (start, after))
 
 
-def _summed(duck: Duck, cube: Cube, relation: str) -> tuple[Any, ...]:
+def summed(duck: Duck, cube: Cube, relation: str) -> tuple[Any, ...]:
     """Cells and slots, rows, and a digest of the merged contents of partial cells of one grain."""
     merged = f"(SELECT * EXCLUDE (build) FROM ({merged_sql(cube, relation)}))"
     return duck.sql(

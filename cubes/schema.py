@@ -22,6 +22,7 @@ _MEANINGS = {
     "groups": "Aggregation groups, each of which stands for many cuboids",
     "measures": "What is kept of the rows, by name",
     "keep": "How long each grain is kept, such as 30d, 8w or 10y",
+    "age_out": "After how long cells need no longer tell a dimension, such as {device: 90d, host: 1y}",
     "budget": "What the cube may cost",
 }
 

@@ -22,9 +22,12 @@ from cubes.route.explain import explain_lines
 from cubes.route.receipt import errors_of, make_receipt, notices, path_of
 from cubes.route.statement import Statement
 from cubes.route.view import Shelf, View
+from cubes.route.widths import beyond
 from lake.duck import connect, text_literal
 from lake.errors import LakeError
+from lake.places import address
 from lake.settings import Settings
+from lake.shared import has_files
 from lake.times import utc_now
 
 if TYPE_CHECKING:
@@ -98,9 +101,11 @@ class Session:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Open the lake of the settings with every declared cube (or just `cubes`); LakeError where there is none."""
-        if not settings.lake.is_dir():
+        if not has_files(settings.lake):
             raise LakeError(
-                "there is no lake here.", where=str(settings.lake), todo="Run `fleetcube up`, or name one by --lake."
+                "there is no lake here.",
+                where=address(settings.lake),
+                todo="Run `fleetcube up`, or name one by --lake.",
             )
         own = settings.definitions if settings.definitions != Path("") else None
         known = tuple(load_cubes(own).values() if cubes is None else cubes)
@@ -108,7 +113,7 @@ class Session:
         self._duck = connect(settings)
         measures.install(self._duck)
         # Only files of the lake, from here on: its folder by name, nothing else of disk or network.
-        inside = text_literal(str(settings.lake.resolve()))
+        inside = text_literal(address(settings.lake.resolve()))
         for text in (f"SET allowed_directories = [{inside}]", *_LOCKS):
             self._duck.execute(text)
         self._shelf = Shelf(settings.lake.resolve(), self._duck, known)
@@ -140,7 +145,7 @@ class Session:
             ),
             table,
             path_of(statement),
-            (*notices(statement), *told),
+            (*notices(statement), *(() if explain else beyond(statement, table)), *told),
             lambda: make_receipt(statement, view, latency_ms),
         )
 

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cubes import histograms, measures
 from cubes.derived import with_derived_sql
 from cubes.expired import expired
 from cubes.lookup_state import built_lookups, newest_lookups
@@ -63,7 +64,7 @@ class Source:
         return found
 
     def relation(self, duck: Duck, days: Iterable[date]) -> str:
-        """SQL relation of the rows of these days: the columns of the trusted table, and derived dimensions."""
+        """SQL relation of the rows of these days: columns of the trusted table, derived dimensions, `fc_codes`."""
         wanted = set(days)
         paths = self.snapshot.paths(lambda file: _day(file) in wanted and self._may_hold(file))
         new = f"batch > {self.above}"
@@ -74,11 +75,17 @@ class Source:
             f"({self.cube.where})" if self.cube.where else "true",
         ]
         rows = f"(SELECT * FROM {duck.scan(self.snapshot, paths)} WHERE {' AND '.join(filters)})"
-        if not self.cube.derived:
+        coded = histograms.has_histograms(self.cube)
+        if not self.cube.derived and not coded:
             return rows
         lake = self.snapshot.root.parents[self.snapshot.ref.key.count("/")]
         held = newest_lookups(lake, self.cube) if self.lookups is None else self.lookups
-        return with_derived_sql(rows, self.cube.derived, {name: duck.scan(one) for name, one in held.items()})
+        scans = {name: duck.scan(one) for name, one in held.items()}
+        if not coded:
+            return with_derived_sql(rows, self.cube.derived, scans)
+        measures.install(duck)
+        scans[histograms.LOOKUP] = histograms.coded_sql(scans[histograms.LOOKUP])
+        return with_derived_sql(rows, (*self.cube.derived, histograms.CODES), scans)
 
     def _may_hold(self, file: DataFile) -> bool:
         return _day(file) in self.whole or file.may_hold("batch", at_least=self.above + 1, at_most=self.upto)
@@ -106,7 +113,8 @@ def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> froze
     if cells.txn("source") is None or not _may_be_withdrawn(duck, lake, source):
         return frozenset()
     # What has expired went for good, and its cells are to stay.
-    days = _vanished(lake, source, cells) - expired(duck, lake, source.cube).days
+    gone = expired(duck, lake, source.cube, cells)
+    days = _vanished(lake, source, cells) - gone.days
     if not days:
         return frozenset()
     before = Source(source.cube, source.snapshot, ALL_BELOW, source.above)
@@ -116,8 +124,8 @@ def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> froze
     paths = cells.paths(lambda file: file.partition["grain"] == daily)
     held = dict(
         duck.sql(
-            f"""SELECT CAST(bucket AS DATE) AS day, sum(rows) FROM {duck.scan(cells, paths)}
-            WHERE cuboid = {source.cube.base} AND sketch IS NULL AND {among("day", days)} GROUP BY ALL"""
+            f"""SELECT CAST(bucket AS DATE) AS day, sum(rows) FROM {duck.scan(cells, paths)} WHERE sketch IS NULL
+            AND cuboid = {gone.base_sql(source.cube, daily)} AND {among("day", days)} GROUP BY ALL"""
         )
     )
     return frozenset(day for day in days if there.get(day, 0) != held.get(day, 0))

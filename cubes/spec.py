@@ -33,6 +33,8 @@ class BudgetSpec(BaseModel):
     model_config = _STRICT
     cuboids: int = Field(default=64, ge=1, le=4096)
     bytes_per_raw_byte: Decimal | None = Field(default=None, gt=0)
+    # Below so many MiB of trusted rows bytes aren't limited: of small files most is what every file costs.
+    from_mib: int = Field(default=0, ge=0)
 
 
 class CubeSpec(BaseModel):
@@ -52,4 +54,5 @@ class CubeSpec(BaseModel):
     groups: list[GroupSpec] = []
     measures: dict[_Name, ShortMeasure] = Field(min_length=1)
     keep: dict[str, str] = {}
+    age_out: dict[str, str] = {}
     budget: BudgetSpec = BudgetSpec()

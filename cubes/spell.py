@@ -17,8 +17,8 @@ from cubes.spec import CubeSpec
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*|[0-9]+[A-Za-z_]+")
 # Words that would be read as the next clause.
 _WORDS: Final = frozenset(
-    "all as band budget by comment cube filter for from group grouping hierarchy include joint join keep lattice left "
-    "mandatory most partition select sets starting where with".split()
+    "age all as band budget by comment cube filter for from group grouping hierarchy include joint join keep lattice "
+    "left mandatory most partition select sets starting where with".split()
 )
 
 
@@ -49,6 +49,9 @@ def to_sql(spec: CubeSpec) -> str:
     lines.append(f"PARTITION BY {', '.join(map(_name, said['grains']))}{starting}")
     if said.get("keep"):
         lines.append("KEEP " + ", ".join(f"{_name(grain)} FOR {_name(age)}" for grain, age in said["keep"].items()))
+    if said.get("age_out"):
+        ages = (f"{_name(name)} AFTER {_name(age)}" for name, age in said["age_out"].items())
+        lines.append(f"AGE OUT {', '.join(ages)}")
     if said.get("budget"):
         lines.append(f"BUDGET {_options(said['budget'])}")
     return "\n".join(lines) + ";\n"

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from datetime import time as midnight
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cubes import buckets, measures
+from cubes import buckets, histograms, measures
+from cubes.ageout import told_cuboids
 from cubes.expired import Expired, expired
 from cubes.measures import merge_sql, partial_sql, quoted
 from cubes.model import Cube, Sketch
@@ -72,11 +74,18 @@ class _Comparison:
 
 
 def verify(
-    settings: Settings, duck: Duck, cube: Cube, *, since: date | None = None, until: date | None = None
+    settings: Settings,
+    duck: Duck,
+    cube: Cube,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> VerifyReport:
     """Compare the cube's cells of the UTC days from `since` to before `until` (all without them) with trusted rows.
 
     Without a range, days whose rows have expired are left out: what proved their cells is in the table `deletions`.
+    Segments that have aged are compared in the cuboids that they still tell. `progress` is told of each.
     Errors: LakeError when the cube was never built, its source version of trusted is gone, or rows of the range have
     expired.
     """
@@ -84,18 +93,21 @@ def verify(
     measures.install(duck)
     cells = delta.open_snapshot(settings.lake, table_of(cube))
     source = stood_on(settings.lake, cube, cells)
-    gone = expired(duck, settings.lake, cube)
+    gone = expired(duck, settings.lake, cube, cells)
     if since is not None or until is not None:
         gone.refuse(cube.name, [day for day in gone.days if _in_range(day, since, until)], "verified")
     days = [day for day in source.days() if _in_range(day, since, until) and day not in gone.days]
     rows = source.relation(duck, days)
     stored = f"(SELECT * FROM {duck.scan(cells)} WHERE {_within(since, until)} AND {gone.spares(cube.grains)})"
     compared = {False: 0, True: 0}
-    differences, shown = _strays(duck, cube, stored)
-    slotted = [sketch for sketch in cube.sketches if sketch.kind == "quantiles"]
+    differences, shown = _strays(duck, cube, stored, gone)
+    slotted = [one for one in cube.sketches if one.kind == "quantiles" and one.column != histograms.COUNTS]
     for sketch in slotted:
         _find_slots(duck, sketch, rows)
-    for comparison in _comparisons(cube, rows, stored, since, until, gone=gone):
+    comparisons = list(_comparisons(cube, rows, stored, since, until, gone=gone))
+    for place, comparison in enumerate(comparisons):
+        if progress is not None:
+            progress(comparison.title, place, len(comparisons))
         count, wrong, texts = _compare(duck, comparison)
         compared[comparison.is_slots] += count
         differences += wrong
@@ -133,11 +145,27 @@ def _comparisons(
         made = _whole_buckets(grain, rows, "ts", since, until)
         made = f"(SELECT * FROM {made} WHERE {gone.spares_sql(grain, _bucket(grain))})"
         held = _whole_buckets(grain, stored, "bucket", since, until)
-        for cuboid in cube.cuboids:
-            yield _cells(cube, grain, cuboid, rows=made, stored=held)
+        for cuboid in gone.cuboids(cube, grain):
+            sides = partial(_sides, cube, gone, grain, cuboid, (made, held))
+            if told := sides(declared=cube.cuboids):
+                yield _cells(cube, grain, cuboid, rows=told[0], stored=told[1])
             for sketch in cube.sketches:
-                if grain in sketch.grains and cuboid in sketch.cuboids:
-                    yield _slots(cube, grain, cuboid, sketch, rows=made, stored=held)
+                if grain in sketch.grains and (told := sides(declared=sketch.cuboids)):
+                    yield _slots(cube, grain, cuboid, sketch, rows=told[0], stored=told[1])
+
+
+def _sides(
+    cube: Cube, gone: Expired, grain: str, cuboid: int, whole: tuple[str, str], *, declared: Sequence[int]
+) -> tuple[str, str] | None:
+    """Rows and cells of the segments that tell the cuboid, made of one of the `declared` ones; None: of no segment."""
+    found = []
+    for relation, start in zip(whole, (_bucket(grain), "bucket"), strict=True):
+        places = gone.places(grain, start)
+        told = [place for names, place in places if cuboid in told_cuboids(cube, declared, names)]
+        if not told:
+            return None
+        found.append(relation if told == ["true"] else f"(SELECT * FROM {relation} WHERE {' OR '.join(told)})")
+    return found[0], found[1]
 
 
 def _whole_buckets(grain: str, relation: str, column: str, since: date | None, until: date | None) -> str:
@@ -174,6 +202,9 @@ def _slots(cube: Cube, grain: str, cuboid: int, sketch: Sketch, *, rows: str, st
     slotted = f"({counted}) JOIN fc_found_{sketch.column} ON fc_value = found"
     if distinct:
         slotted = f"(SELECT *, {_HASH} AS slot FROM ({counted}))"
+    if sketch.column == histograms.COUNTS:
+        observed = histograms.observed_sql(rows, f"{_bucket(grain)} AS bucket{dims},")
+        slotted = f"(SELECT *, n AS fc_n FROM ({observed}))"
     rank = f"row_number() OVER (PARTITION BY bucket{dims} ORDER BY slot)"
     smallest = f" QUALIFY {rank} <= {sketch.most}" if distinct else ""
     return _Comparison(
@@ -260,16 +291,21 @@ def _in_words(comparison: _Comparison, columns: list[str], rows: list[tuple[Any,
     return texts
 
 
-def _strays(duck: Duck, cube: Cube, stored: str) -> tuple[int, list[str]]:
-    """Stored rows of a grain, cuboid or sketch that the definition doesn't have."""
-    kept = " OR ".join(
-        f"(sketch = '{sketch.name}' AND grain IN ({_texts(sketch.grains)}) AND cuboid IN ({_numbers(sketch.cuboids)}))"
-        for sketch in cube.sketches
-    )
-    planned = f"cuboid IN ({_numbers(cube.cuboids)}) AND grain IN ({_texts(cube.grains)})"
+def _strays(duck: Duck, cube: Cube, stored: str, gone: Expired) -> tuple[int, list[str]]:
+    """Stored rows of a grain, cuboid or sketch that the definition doesn't have, or that should have aged out."""
+    planned = []
+    for grain in cube.grains:
+        for names, place in gone.places(grain):
+            kept = "".join(
+                f" OR (sketch = '{sketch.name}' AND cuboid IN ({_numbers(told_cuboids(cube, sketch.cuboids, names))}))"
+                for sketch in cube.sketches
+                if grain in sketch.grains
+            )
+            cells = f"cuboid IN ({_numbers(told_cuboids(cube, cube.cuboids, names))})"
+            planned.append(f"(grain = '{grain}' AND {place} AND {cells} AND (sketch IS NULL{kept}))")
     rows = duck.sql(
         f"""SELECT grain, cuboid, sketch, count(*) FROM {stored}
-        WHERE NOT ({planned} AND (sketch IS NULL OR coalesce({kept or "false"}, false))) GROUP BY ALL ORDER BY ALL"""
+        WHERE NOT coalesce({" OR ".join(planned)}, false) GROUP BY ALL ORDER BY ALL"""
     )
     texts = [
         f"{grain} cuboid {cuboid} {sketch or 'cells'}: {count} rows that no definition asks for"
@@ -306,9 +342,5 @@ def _counting(cube: Cube, keys: list[str]) -> str:
     return f" QUALIFY coalesce({rank} <= CASE sketch{most} END, true)"
 
 
-def _texts(names: tuple[str, ...]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
-
-
-def _numbers(cuboids: tuple[int, ...]) -> str:
+def _numbers(cuboids: Iterable[int]) -> str:
     return ", ".join(str(cuboid) for cuboid in cuboids)

@@ -1,4 +1,7 @@
-"""Child processes of the quick start: agent, receiver, endpoint; ended in order, and by force if they don't end."""
+"""Child processes of the quick start: agent, receiver, endpoint; ended in order, and by force if they don't end.
+
+Where the quick start itself is killed they end too, on Linux: see `fleetcube.tied`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Children:
         """Start `fleetcube <arguments>`; it gets no signal of this terminal, since we end it ourselves."""
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", "fleetcube", *arguments],
+                [sys.executable, "-m", "fleetcube.tied", str(os.getpid()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,4 +1,4 @@
-"""Cubes as they stand in a lake: for lists, for the picture of a lattice, and for the retention plan."""
+"""Cubes as they stand in a lake: for lists, and for the picture of a lattice."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cubes.spell import to_sql, to_yaml
 from lake.delta import open_snapshot
 from lake.duck import connect
 from lake.errors import DefinitionError, did_you_mean
-from lake.retention import CubeLife, PlanRow, plan_retention
-from lake.retention_rules import load_rules
 from lake.settings import Settings
-from lake.tables import BUILDS
-from lake.times import utc_now
+from lake.tables import BUILDS, trusted
 
 
 @dataclass(frozen=True)
 class CubeState:
-    """One cube in one lake; `build` and `watermark` are 0 where it was never built."""
+    """One cube in one lake; `build` and `watermark` are 0 where it was never built.
+
+    `size_bytes` are those of its newest version, `raw_bytes` those of the fact's trusted rows that are there.
+    """
 
     name: str
     fact: str
@@ -35,6 +35,9 @@ class CubeState:
     build: int
     watermark: int
     digest: str
+    size_bytes: int
+    raw_bytes: int
+    budget_bytes_per_raw_byte: float | None
 
 
 def chosen_cubes(settings: Settings, names: Sequence[str] = ()) -> list[Cube]:
@@ -59,6 +62,7 @@ def describe_cube(settings: Settings, name: str) -> str:
     lines = [
         f"cube {cube.name} over {cube.fact}: {cube.description}".rstrip(": "),
         f"definition {cube.digest}, build {state.build}, up to trusted batch {state.watermark}",
+        _size_text(cube, state),
         "",
         *draw(cube, cells),
         "",
@@ -69,7 +73,16 @@ def describe_cube(settings: Settings, name: str) -> str:
         at = f" at {', '.join(measure.grains)}" if measure.grains else ""
         lines.append(f"  {measure.name:<20} {measure.function}({of}){at}  {measure.description}".rstrip())
     keep = ", ".join(f"{grain} for {days} days" for grain, days in cube.keep)
-    return "\n".join([*lines, "", f"kept: {keep or 'for ever'}"])
+    lines += ["", f"kept: {keep or 'for ever'}"]
+    ages = ", ".join(f"{name} for {days} days" for name, days in cube.age_out)
+    return "\n".join([*lines, f"told: {ages}, the other dimensions as long as their cells are kept"] if ages else lines)
+
+
+def _size_text(cube: Cube, state: CubeState) -> str:
+    budget = "no budget" if cube.budget_bytes is None else f"budget {cube.budget_bytes:f}"
+    budget += f" from {cube.budget_from_mib} MiB of rows on" if cube.budget_from_mib else ""
+    share = f"{state.size_bytes / state.raw_bytes:.2f}" if state.raw_bytes else "-"
+    return f"{state.size_bytes:,} bytes, {share} to a byte of the trusted rows that are there ({budget})"
 
 
 def spell_cube(settings: Settings, name: str, form: str) -> str:
@@ -77,13 +90,6 @@ def spell_cube(settings: Settings, name: str, form: str) -> str:
     chosen_cubes(settings, (name,))
     spec = load_specs(_own(settings.definitions))[name]
     return to_sql(spec) if form == "sql" else to_yaml(spec)
-
-
-def retention_plan(settings: Settings) -> list[PlanRow]:
-    """What retention would remove now, over every layer."""
-    lives = [CubeLife(cube.name, cube.fact, table_of(cube), dict(cube.keep)) for cube in chosen_cubes(settings)]
-    rules = load_rules(_own(settings.definitions))
-    return plan_retention(settings.lake, connect(settings), rules, lives, utc_now())
 
 
 def _state(settings: Settings, cube: Cube) -> CubeState:
@@ -98,6 +104,9 @@ def _state(settings: Settings, cube: Cube) -> CubeState:
         build=snapshot.txn("build") or 0,
         watermark=snapshot.txn("watermark") or 0,
         digest=cube.digest,
+        size_bytes=sum(file.size_bytes for file in snapshot.files),
+        raw_bytes=sum(file.size_bytes for file in open_snapshot(settings.lake, trusted(cube.fact)).files),
+        budget_bytes_per_raw_byte=None if cube.budget_bytes is None else float(cube.budget_bytes),
     )
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from lake.errors import LakeError
+from lake.places import address, is_remote
 from lake.settings import Settings, load_settings
+from lake.shared import has_files
 
 
 def with_settings(*, needs_lake: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -20,7 +22,7 @@ def with_settings(*, needs_lake: bool = False) -> Callable[[Callable[..., Any]],
     """
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
-        @click.option("--lake", type=click.Path(path_type=Path), help="Folder of the lake.")
+        @click.option("--lake", type=click.Path(path_type=Path), help="Folder of the lake, or s3://bucket/prefix.")
         @click.option("--log", type=click.Choice(["text", "json"]), help="Form of progress lines.")
         @functools.wraps(verb)
         def run(lake: Path | None, log: str | None, **arguments: Any) -> Any:
@@ -36,16 +38,16 @@ def with_settings(*, needs_lake: bool = False) -> Callable[[Callable[..., Any]],
 
 def require_lake(settings: Settings) -> None:
     """LakeError unless the settings' lake exists and holds at least one table."""
-    if not settings.lake.is_dir():
+    if not is_remote(settings.lake) and not settings.lake.is_dir():
         raise LakeError(
             "There is no lake here.",
             where=str(settings.lake),
             todo="Run `fleetcube up`, or name the folder with --lake or FLEETCUBE_LAKE.",
         )
-    if not any((settings.lake / layer).is_dir() for layer in ("landing", "trusted", "lookups")):
+    if not any(has_files(settings.lake / layer) for layer in ("landing", "trusted", "lookups")):
         raise LakeError(
             "This folder holds no lake.",
-            where=str(settings.lake),
+            where=address(settings.lake),
             todo="Name the right folder with --lake, or land rows first: `fleetcube replay` or `fleetcube receive`.",
         )
 

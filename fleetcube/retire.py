@@ -7,7 +7,7 @@ themselves go with `vacuum`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
@@ -17,6 +17,7 @@ from cubes.expired import expired
 from cubes.model import Cube
 from cubes.reconcile import Proof, prove_days, prove_segment
 from cubes.segments import table_of
+from cubes.untell import Untold, untell
 from lake.deletions import Deletion, next_number, read_deletions, record_deletions
 from lake.delta import DataFile, commit, open_snapshot
 from lake.errors import LakeError
@@ -44,6 +45,13 @@ class Retired:
     kept: str = ""
 
 
+def life_of(cube: Cube) -> CubeLife:
+    """What retention must know of a cube."""
+    places = {name: place for place, name in enumerate(cube.dimensions)}
+    keep, ages = dict(cube.keep), dict(cube.age_out)
+    return CubeLife(cube.name, cube.fact, table_of(cube), keep, cube.grains, ages, places)
+
+
 def retire(
     settings: Settings, duck: Duck, rules: RetentionRules, cubes: Sequence[Cube], now: datetime
 ) -> list[Retired]:
@@ -51,7 +59,7 @@ def retire(
 
     Errors: LakeError while another process retains, or a fact's gate is busy or unfinished.
     """
-    lives = [CubeLife(cube.name, cube.fact, table_of(cube), dict(cube.keep)) for cube in cubes]
+    lives = [life_of(cube) for cube in cubes]
     done: list[Retired] = []
     with lease(settings.lake, _COMPONENT):
         _resume(settings, duck, cubes)
@@ -64,8 +72,9 @@ def retire(
                 _refuse_unfinished(settings, fact)
                 # Looked up again: what was due may have changed before the leases were held.
                 parts = [due for due in due_parts(settings.lake, duck, rules, lives, now) if due.fact == fact]
-                done += _rows(settings, duck, [due for due in parts if due.layer != "cube"], over)
+                done += _rows(settings, duck, [due for due in parts if not due.cube], over)
             done += _cells(settings, duck, [due for due in parts if due.layer == "cube"], over)
+            done += _untold(settings, duck, [due for due in parts if due.layer == "dimension"], over)
     gone = sum(one.row.rows for one in done if not one.kept)
     if gone:
         detail = {"parts": sum(not one.kept for one in done), "kept": sum(bool(one.kept) for one in done)}
@@ -136,19 +145,48 @@ def _cells(settings: Settings, duck: Duck, parts: Sequence[Due], cubes: Sequence
             gone = expired(duck, settings.lake, cube)
             proof = prove_segment(settings, duck, cube, due.grain, segment=due.segment, gone=gone)
             if not proof.against:
-                shown = {"cubes": {cube.digest: dict(proof.shown[due.segment])}}
-                one = replace(_deletion(due), cube=cube.name, definition=cube.digest, grain=due.grain, proof=shown)
-                _delete(settings, duck, due, [one])
+                _delete(settings, duck, due, [_of_cube(due, cube, proof.shown[due.segment])])
             done.append(Retired(due.row, "; ".join(proof.against.values())))
     return done
+
+
+def _untold(settings: Settings, duck: Duck, parts: Sequence[Due], cubes: Sequence[Cube]) -> list[Retired]:
+    """Segments of cubes that need no longer tell a dimension, each once its cells without it hold the same."""
+    by_name = {cube.name: cube for cube in cubes}
+    done = []
+    for due in parts:
+        cube = by_name[due.cube]
+        if due.row.held:
+            done.append(Retired(due.row, f"held by {due.row.held}"))
+            continue
+        with lease(settings.lake, due.ref.key):
+            made = _without(settings, duck, cube, (due.grain, due.segment), due.dropped)
+            if not made.against:
+                _delete(settings, duck, due, [_of_cube(due, cube, made.shown)], made)
+            done.append(Retired(due.row, made.against))
+    return done
+
+
+def _without(
+    settings: Settings, duck: Duck, cube: Cube, place: tuple[str, str], dropped: Sequence[str], *, number: int = 0
+) -> Untold:
+    """A segment's cells without some dimensions, under the number of their deletion (0: the next one)."""
+    stem = f"retain-{number or next_number(settings.lake):08d}"
+    gone = expired(duck, settings.lake, cube)
+    return untell(settings, duck, cube, gone, grain=place[0], segment=place[1], dropped=dropped, stem=stem)
 
 
 def _deletion(due: Due) -> Deletion:
     return Deletion(due.layer, due.fact, due.row.rows, due.row.why, segment=due.segment, size_bytes=due.row.size_bytes)
 
 
-def _delete(settings: Settings, duck: Duck, due: Due, deletions: list[Deletion]) -> None:
-    """Intent, record, removal."""
+def _of_cube(due: Due, cube: Cube, shown: Mapping[str, Any]) -> Deletion:
+    proof = {"cubes": {cube.digest: dict(shown)}}
+    return replace(_deletion(due), cube=cube.name, definition=cube.digest, grain=due.grain, proof=proof)
+
+
+def _delete(settings: Settings, duck: Duck, due: Due, deletions: list[Deletion], made: Untold | None = None) -> None:
+    """Intent, record, removal; `made` are the cells that take the place of those which told more."""
     lake = settings.lake
     number = next_number(lake)
     snapshot = open_snapshot(lake, due.ref)
@@ -171,7 +209,7 @@ def _delete(settings: Settings, duck: Duck, due: Due, deletions: list[Deletion])
     }
     write_intent(lake, _COMPONENT, f"{number:08d}", intent)
     faultpoint("retain.intent.after")
-    _complete(settings, duck, due.ref, intent)
+    _complete(settings, duck, due.ref, intent, made)
 
 
 def _others(duck: Duck, settings: Settings, due: Due, files: Sequence[DataFile], number: int) -> list[DataFile]:
@@ -184,15 +222,17 @@ def _others(duck: Duck, settings: Settings, due: Due, files: Sequence[DataFile],
     return duck.write(select, settings.lake, due.ref, stem, stats=("batch", "ts"), order=order, partition=day)
 
 
-def _complete(settings: Settings, duck: Duck, ref: TableRef, intent: dict[str, Any]) -> None:
+def _complete(
+    settings: Settings, duck: Duck, ref: TableRef, intent: dict[str, Any], made: Untold | None = None
+) -> None:
     """Record and remove, each unless its number says that it was done."""
     lake, number = settings.lake, int(intent["number"])
     record_deletions(duck, lake, number, [Deletion(**one) for one in intent["deletions"]])
     faultpoint("retain.record.after")
     snapshot = open_snapshot(lake, ref)
     if (snapshot.txn("retain") or 0) < number:
-        removes = _removes(snapshot.files, intent)
-        adds = [DataFile(**file) for file in intent["adds"]]
+        removes = _removes(snapshot.files, intent) if made is None else made.removes
+        adds = [DataFile(**file) for file in intent["adds"]] if made is None else made.adds
         commit(lake, ref, snapshot, adds=adds, removes=removes, txns={"retain": number})
     faultpoint("retain.delete.after")
     clear_intent(lake, _COMPONENT, f"{number:08d}")
@@ -213,7 +253,7 @@ def _resume(settings: Settings, duck: Duck, cubes: Sequence[Cube]) -> None:
     by_digest = {cube.digest: cube for cube in cubes}
     for intent in read_intents(settings.lake, _COMPONENT).values():
         layer, fact, digest = intent["layer"], intent["fact"], intent["definition"]
-        if layer == "cube" and digest not in by_digest:
+        if layer in ("cube", "dimension") and digest not in by_digest:
             raise LakeError(
                 f"A deletion of cells of definition {digest} is unfinished, and no cube has that definition now.",
                 where=str(settings.lake),
@@ -223,4 +263,21 @@ def _resume(settings: Settings, duck: Duck, cubes: Sequence[Cube]) -> None:
         with ExitStack() as held:
             for name in [table_of(by_digest[digest]).key] if ref is None else [f"gate/{fact}", landing(fact).key]:
                 held.enter_context(lease(settings.lake, name))
-            _complete(settings, duck, ref or table_of(by_digest[digest]), intent)
+            made = _made_again(settings, duck, by_digest[digest], intent) if layer == "dimension" else None
+            _complete(settings, duck, ref or table_of(by_digest[digest]), intent, made)
+
+
+def _made_again(settings: Settings, duck: Duck, cube: Cube, intent: dict[str, Any]) -> Untold | None:
+    """What a killed age-out had made, anew, as cells may have come since; None where it was committed."""
+    if (open_snapshot(settings.lake, table_of(cube)).txn("retain") or 0) >= intent["number"]:
+        return None
+    [one] = intent["deletions"]
+    dropped = one["proof"]["cubes"][cube.digest]["dropped"]
+    made = _without(settings, duck, cube, (one["grain"], one["segment"]), dropped, number=intent["number"])
+    if made.against:
+        raise LakeError(
+            f"Cells of {cube.name} at {one['grain']} of {one['segment']} do not reconcile any more: {made.against}.",
+            where=str(settings.lake),
+            todo=f"Nothing was deleted. Run `fleetcube cube refresh {cube.name}` over these days, then try again.",
+        )
+    return made

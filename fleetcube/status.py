@@ -10,6 +10,7 @@ from lake.delta import open_snapshot
 from lake.duck import connect
 from lake.facts import load_facts
 from lake.intents import read_intents
+from lake.places import address
 from lake.settings import Settings
 from lake.tables import trusted
 from quality.accounts import accounts, differences, recount
@@ -45,7 +46,7 @@ def lake_status(settings: Settings) -> dict[str, Any]:
         times = [file.maximum["ts"] for file in snapshot.files if "ts" in file.maximum]
         newest[fact] = max(times).isoformat() if times else None
     return {
-        "lake": str(settings.lake),
+        "lake": address(settings.lake),
         "rows": rows,
         "newest": newest,
         "cubes": [

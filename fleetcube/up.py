@@ -18,7 +18,9 @@ from fleetcube.progress import Progress
 from fleetcube.results import batch_text
 from fleetcube.tour import tour
 from ingestion.tokens import ensure_token
+from lake.places import address
 from lake.settings import Settings
+from lake.shared import has_files
 
 _HOST = "127.0.0.1"
 _ROUND_S = 10.0
@@ -29,8 +31,8 @@ _HOSTS, _REQUESTS = 16, 500_000
 def run_up(settings: Settings, *, once: bool, days: int, seed: int) -> None:
     """Bring everything up, show the tour, then keep landing, gating and building until Ctrl-C (not with `once`)."""
     progress = Progress(settings.log)
-    known = settings.lake.is_dir()
-    progress.say(f"fleetcube: {'going on with' if known else 'making'} the lake in {settings.lake}")
+    known = has_files(settings.lake)
+    progress.say(f"fleetcube: {'going on with' if known else 'making'} the lake in {address(settings.lake)}")
     started = time.monotonic()
     with _ended_by_signals(), Children(settings.lake / "_work" / "logs") as children:
         pipeline = Pipeline(settings, progress.note)

@@ -25,6 +25,7 @@ from lake.facts import load_facts
 from lake.faults import faultpoint
 from lake.intents import clear_intent, read_intents, work_folder, write_intent
 from lake.lease import lease
+from lake.places import is_remote
 from lake.tables import landing
 
 _COMPONENT: Final = "inbox"
@@ -63,8 +64,17 @@ def _some(segments: Iterable[Path]) -> list[Path]:
 
 
 def _done(lake: Path, fact: str) -> int:
-    """The last round that this fact has."""
-    return open_snapshot(lake, landing(fact)).txn("inbox") or 0
+    """The last round of this inbox that the fact has."""
+    return open_snapshot(lake, landing(fact)).txn(_numbers(lake)) or 0
+
+
+def _numbers(lake: Path) -> str:
+    """The name of the rounds' numbers: a lake in an object store may have an inbox on each of several hosts."""
+    if not is_remote(lake):
+        return "inbox"
+    from lake.claims import home_id
+
+    return f"inbox/{home_id(lake)}"
 
 
 def _round(duck: Duck, lake: Path, number: int, segments: Sequence[Path]) -> list[Landed]:
@@ -108,7 +118,7 @@ def _land(
 ) -> list[Landed]:
     landed = []
     for fact, path in sorted(staged.items()):
-        batch = land_batch(duck, lake, fact, [_select(fact, path)], members=members, txns={"inbox": number})
+        batch = land_batch(duck, lake, fact, [_select(fact, path)], members=members, txns={_numbers(lake): number})
         landed += [] if batch is None else [batch]
         path.unlink()
     faultpoint("lander.drop.before")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Deletion:
     """One part: `segment` is a UTC day of trusted rows or a segment of cells; `partial` if other rows of it stayed.
 
-    `rows` is what the accounts count; `batch` the trusted batch up to which the rows were there.
+    `rows` is what the accounts count; `batch` the trusted batch up to which the rows were there. `number` is known of
+    what is on record. Of the layer `dimension` cells went that told dimensions; the others of the segment stayed.
     """
 
     layer: str
@@ -41,6 +42,7 @@ class Deletion:
     size_bytes: int = 0
     batch: int = 0
     proof: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
 
 
 def next_number(lake: Path) -> int:
@@ -80,9 +82,8 @@ def expired_days(deletions: Iterable[Deletion], *, whole: bool = False) -> froze
 def deleted_rows(lake: Path, duck: Duck) -> dict[tuple[str, str], int]:
     """Rows that retention deleted, by (layer, fact); cells are no rows."""
     snapshot = open_snapshot(lake, DELETIONS)
-    rows = duck.sql(
-        f"SELECT layer, fact, sum(rows)::BIGINT FROM {duck.scan(snapshot)} WHERE layer <> 'cube' GROUP BY ALL"
-    )
+    of_rows = "layer NOT IN ('cube', 'dimension')"
+    rows = duck.sql(f"SELECT layer, fact, sum(rows)::BIGINT FROM {duck.scan(snapshot)} WHERE {of_rows} GROUP BY ALL")
     return {(layer, fact): count for layer, fact, count in rows}
 
 

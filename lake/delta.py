@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lake.errors import LakeError
 from lake.intents import sync_folder
+from lake.places import address, is_remote
 from lake.tables import TableRef
 from lake.times import EPOCH
 
@@ -82,8 +84,23 @@ class Snapshot:
 
 def create_table(lake: Path, ref: TableRef) -> None:
     """Make the table if it is missing: reader version 1, writer version 2, descriptions and units in its metadata."""
+    root = ref.path(lake)
+    if is_remote(root):
+        from lake.objects import require_one_winner
+
+        require_one_winner(lake)
+    try:
+        with _store_errors(root):
+            _create(root, ref)
+    except DeltaError:
+        # Of two that make it one is told of a conflict, and both have it.
+        if not open_snapshot(lake, ref).exists:
+            raise
+
+
+def _create(root: Path, ref: TableRef) -> None:
     DeltaTable.create(
-        ref.path(lake),
+        address(root),
         schema=ref.schema,
         mode="ignore",
         partition_by=list(ref.partitions) or None,
@@ -98,24 +115,26 @@ def create_table(lake: Path, ref: TableRef) -> None:
             **dict(ref.properties),
         },
         raise_if_key_not_exists=False,
+        storage_options=_options(root),
     )
 
 
 def open_snapshot(lake: Path, ref: TableRef, version: int | None = None) -> Snapshot:
     """The table at `version`, or the newest; an absent table gives a snapshot without files and version -1."""
     root = ref.path(lake)
-    if not (root / "_delta_log").is_dir():
+    if not is_remote(root) and not (root / "_delta_log").is_dir():
         return Snapshot(ref, root, -1, (), None)
     try:
-        handle = DeltaTable(root, version=version)
-        files = _files(handle, ref)
+        with _store_errors(root):
+            handle = DeltaTable(address(root), version=version, storage_options=_options(root))
+            files = _files(handle, ref)
     except TableNotFoundError:
         return Snapshot(ref, root, -1, (), None)
     except DeltaError as error:
         at = "" if version is None else f" at version {version}"
         raise LakeError(
             f"The table can't be read{at}: {str(error).splitlines()[0].rstrip('.')}.",
-            where=str(root),
+            where=address(root),
             todo="Restore its _delta_log from a copy; no other table is touched by this.",
         ) from error
     _refuse_features(handle, root)
@@ -126,9 +145,17 @@ def newest_version(lake: Path, ref: TableRef, known: int) -> int:
     """The newest version at or after `known`, found by looking for the next log files; cheaper than opening."""
     log = ref.path(lake) / "_delta_log"
     version = known
-    while (log / f"{version + 1:020d}.json").exists():
+    while _is_there(log / f"{version + 1:020d}.json"):
         version += 1
     return version
+
+
+def _is_there(entry: Path) -> bool:
+    if not is_remote(entry):
+        return entry.exists()
+    from lake.objects import place_of
+
+    return place_of(entry).size() is not None
 
 
 def commit(
@@ -151,26 +178,59 @@ def commit(
     if snapshot.handle is None:
         create_table(lake, ref)
         snapshot = open_snapshot(lake, ref)
+    elif is_remote(lake):
+        from lake.objects import require_one_winner
+
+        require_one_winner(lake)
     for _ in range(_ATTEMPTS):
         _fence(snapshot, txns)
         _refuse_absent(snapshot, removes)
         try:
             _write(snapshot, adds, removes, txns, same_rows)
             break
-        except DeltaError as error:
+        except (DeltaError, OSError) as error:
+            if isinstance(error, OSError) and not is_remote(lake):
+                raise
             # Unknown outcome: an error may follow a commit that stands. Only the log can tell.
             snapshot = open_snapshot(lake, ref)
             present = {file.path for file in snapshot.files}
             if adds and all(file.path in present for file in adds):
                 break
+            with _store_errors(snapshot.root):
+                if isinstance(error, OSError):
+                    raise error
             _refuse_absent(snapshot, removes, error)
     else:
         raise LakeError(
-            f"No commit in {_ATTEMPTS} tries; other writers were faster.", where=str(snapshot.root), todo="Try again."
+            f"No commit in {_ATTEMPTS} tries; other writers were faster.",
+            where=address(snapshot.root),
+            todo="Try again.",
         )
     written = open_snapshot(lake, ref)
-    _sync_log(written)
+    if not is_remote(lake):
+        _sync_log(written)
     return written
+
+
+def _options(root: Path) -> dict[str, str] | None:
+    if not is_remote(root):
+        return None
+    from lake.store_access import delta_options
+
+    return delta_options()
+
+
+@contextmanager
+def _store_errors(root: Path) -> Iterator[None]:
+    """What an object store says through delta-rs, in our words; a local disk's errors go on as they are."""
+    try:
+        yield
+    except OSError as error:
+        if not is_remote(root):
+            raise
+        from lake.store_access import store_error
+
+        raise store_error(error, root) from error
 
 
 def _refuse_absent(snapshot: Snapshot, removes: Sequence[DataFile], cause: Exception | None = None) -> None:
@@ -178,7 +238,9 @@ def _refuse_absent(snapshot: Snapshot, removes: Sequence[DataFile], cause: Excep
     present = {file.path for file in snapshot.files}
     if not all(file.path in present for file in removes):
         raise LakeError(
-            "Another writer changed the files that this commit replaces.", where=str(snapshot.root), todo="Try again."
+            "Another writer changed the files that this commit replaces.",
+            where=address(snapshot.root),
+            todo="Try again.",
         ) from cause
 
 
@@ -232,7 +294,7 @@ def _fence(snapshot: Snapshot, txns: Mapping[str, int]) -> None:
         if stored is not None and stored >= number:
             raise LakeError(
                 f"Step '{name}' number {number} has been committed before (the table stands at {stored}).",
-                where=str(snapshot.root),
+                where=address(snapshot.root),
                 todo="Another process did this work; run the step again to go on from there.",
             )
 

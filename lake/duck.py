@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import uuid
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -20,6 +22,8 @@ import pyarrow as pa
 from lake.delta import DataFile, Snapshot
 from lake.errors import FleetcubeError, LakeError, QueryError
 from lake.intents import sync_folder, work_folder
+from lake.places import address, is_remote
+from lake.refusals import refusal
 from lake.settings import Settings
 from lake.tables import ARROW_TYPES, TableRef
 
@@ -113,7 +117,7 @@ class Duck:
         if not found:
             nulls = ", ".join(f'CAST(NULL AS {duck_type(column.type)}) AS "{column.name}"' for column in wanted)
             return f"(SELECT {nulls} WHERE false)"
-        listed = ", ".join(text_literal(path) for path in found)
+        listed = ", ".join(text_literal(address(path)) for path in found)
         types = ", ".join(
             f"'{column.name}': '{duck_type(column.type)}'"
             for column in wanted
@@ -132,28 +136,45 @@ class Duck:
         stats: Sequence[str] = (),
         order: str = "",
         partition: Mapping[str, str] | None = None,
+        enumerated: Collection[str] = (),
+        level: int = 3,
     ) -> list[DataFile]:
         """Write the rows of `select` as synced Parquet files of the table, not yet visible: commit them.
 
-        `select` must yield the table's columns by name; `stem` names the files, so that a repeat overwrites itself;
+        `select` must yield the table's columns by name; `stem` begins the files' names; on a local disk a repeat
+        overwrites itself, in an object store it leaves the first files to `vacuum`.
         `stats` are integer or timestamp columns whose bounds readers will prune by; `order` is an ORDER BY list.
         `partition` says that all rows are of that one partition: one ordered file, at a third of the time.
+        `enumerated` columns may be enumerations, which are written as texts without being made into texts first;
+        `level` is zstd's.
         """
         root = ref.path(lake)
         folder = root.joinpath(*(f"{name}={value}" for name, value in (partition or {}).items()))
-        folder.mkdir(parents=True, exist_ok=True)
+        if is_remote(root):
+            # No lock reaches other hosts, so no file may be overwritten: each has a name of its own.
+            stem = f"{stem}-{uuid.uuid4().hex[:16]}"
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
         written = [item for item in ref.schema if item.name not in (partition or {})]
-        columns = ", ".join(f'CAST("{item.name}" AS {duck_type(item.type)}) AS "{item.name}"' for item in written)
+        columns = ", ".join(
+            f'"{item.name}"'
+            if item.name in enumerated
+            else f'CAST("{item.name}" AS {duck_type(item.type)}) AS "{item.name}"'
+            for item in written
+        )
         ordered = f" ORDER BY {order}" if order else ""
-        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP}, RETURN_STATS"
+        packed = f"COMPRESSION zstd, COMPRESSION_LEVEL {level}, ROW_GROUP_SIZE {_ROW_GROUP}"
+        options = f"FORMAT parquet, {packed}, RETURN_STATS"
         target = folder / f"{stem}.parquet"
         if ref.partitions and partition is None:
             parts = ", ".join(f'"{name}"' for name in ref.partitions)
             options += f", PARTITION_BY ({parts}), FILENAME_PATTERN '{stem}-{{i}}', OVERWRITE_OR_IGNORE"
             target = root
-        rows = self.sql(f"COPY (SELECT {columns} FROM ({select}){ordered}) TO {text_literal(str(target))} ({options})")
+        into = text_literal(address(target))
+        rows = self.sql(f"COPY (SELECT {columns} FROM ({select}){ordered}) TO {into} ({options})")
         files = [_data_file(row, root, stats, partition or dict(row[5] or {})) for row in rows if row[1] > 0]
-        _sync(root, files)
+        if not is_remote(root):
+            _sync(root, files)
         return files
 
     def _run(self, text: str, params: Sequence[Any] | dict[str, Any]) -> duckdb.DuckDBPyConnection:
@@ -171,7 +192,11 @@ def connect(settings: Settings, *, database: str = ":memory:", spill: Path | Non
     duck.execute(f"SET memory_limit = '{settings.memory_mib}MiB'")
     if settings.threads:
         duck.execute(f"SET threads = {settings.threads}")
-    if spill is not None or settings.lake.is_dir():
+    if is_remote(settings.lake):
+        from lake.objects import file_system
+
+        connection.register_filesystem(file_system())
+    if spill is not None or is_remote(settings.lake) or settings.lake.is_dir():
         folder = spill or work_folder(settings.lake, "spill")
         duck.execute(f"SET temp_directory = {text_literal(str(folder))}")
     duck.execute("SET autoinstall_known_extensions = false")
@@ -181,9 +206,15 @@ def connect(settings: Settings, *, database: str = ":memory:", spill: Path | Non
     return duck
 
 
+# An error of the object store comes through the engine as the text of a traceback.
+_STORE_SAID: Final = re.compile(r"^(?:lake\.errors\.)?(?:LakeError|ConfigError): (.+)$", re.MULTILINE)
+
+
 def _translated(error: duckdb.Error) -> FleetcubeError:
-    """The engine's error as ours: what a user can act on gets its own words, the rest keeps the engine's first line."""
+    """The engine's error as ours: of what is wrong with the engine, and else with the statement (`lake.refusals`)."""
     said = str(error).splitlines()[0]
+    if said.startswith("Traceback") and (store := _STORE_SAID.search(str(error))):
+        return LakeError(store[1])
     if isinstance(error, duckdb.OutOfMemoryException):
         return LakeError(f"The memory limit was reached: {said}.", todo="Raise memory_mib, or ask for a shorter range.")
     if isinstance(error, duckdb.IOException):
@@ -192,11 +223,7 @@ def _translated(error: duckdb.Error) -> FleetcubeError:
         )
     if isinstance(error, duckdb.InterruptException):
         return QueryError("The statement was cancelled.", code="57014")
-    if "ivision by zero" in said:
-        return QueryError("Division by zero.", todo="Write a / NULLIF(b, 0).", code="22012")
-    codes = {duckdb.OutOfRangeException: "22003", duckdb.ConversionException: "22P02"}
-    code = next((code for kind, code in codes.items() if isinstance(error, kind)), "XX000")
-    return QueryError(f"The engine refused: {said}.", code=code)
+    return refusal(error)
 
 
 def duck_type(kind: pa.DataType) -> str:
@@ -232,7 +259,7 @@ def _data_file(row: tuple[Any, ...], root: Path, stats: Sequence[str], partition
     name, rows, size, _, columns = row[:5]
     bounds = {column: columns.get(f'"{column}"', {}) for column in stats}
     return DataFile(
-        path=quote(os.path.relpath(name, root), safe="/=.-_:"),
+        path=quote(os.path.relpath(name, address(root)), safe="/=.-_:"),
         rows=rows,
         size_bytes=size,
         partition=partition,

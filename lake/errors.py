@@ -5,8 +5,14 @@ This module lies under all others and imports nothing of ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+# The path of a table in an object store (see lake/places.py), which people know by its URL; files of the home itself
+# lie in folders whose names start with _.
+_AT_HOME: Final = re.compile(r"^.*/s3:/(?!(?:.*/)?_)")
 
 
 class FleetcubeError(Exception):
@@ -16,7 +22,7 @@ class FleetcubeError(Exception):
 
     def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
         """`what` is wrong, `where` (file:line, table, field), and what `todo` about it; the last two may be empty."""
-        self.what, self.where, self.todo = what, where, todo
+        self.what, self.where, self.todo = what, _AT_HOME.sub("s3://", where), todo
         super().__init__(what)
 
     def __str__(self) -> str:

@@ -1,4 +1,9 @@
-"""Leases: one writer of a table at a time. They save wasted work; the fence of a commit is what keeps it right."""
+"""Leases: one writer of a table at a time. They save wasted work; the fence of a commit is what keeps it right.
+
+Among the processes of a host a lease is a lock, which the kernel drops when its holder dies. Of a lake in an object
+store it is a claim there as well, for the home folder that holds it: a killed step's claim stays until that home takes
+it up again, as nobody else can tell a killed host from a slow one, and steps of several commits are one home's to end.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lake.errors import LakeError
+from lake.places import is_remote
 
 
 @contextmanager
@@ -33,7 +39,13 @@ def lease(lake: Path, name: str) -> Iterator[None]:
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
-        yield
+        if is_remote(lake):
+            from lake.claims import claim
+
+            with claim(lake, name):
+                yield
+        else:
+            yield
     finally:
         os.close(descriptor)
 

@@ -6,7 +6,7 @@ Rule of all rules: nothing fine goes before its coarser successor exists and rec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -20,12 +20,18 @@ from lake.times import GRAINS
 
 @dataclass(frozen=True)
 class CubeLife:
-    """What retention must know of a cube: its table, its fact, and for how many days each grain stays."""
+    """What retention must know of a cube: its table, its fact, and for how many days each grain stays.
+
+    `age_out` says for how many days cells tell a dimension; `places` at which bit each dimension is in a cuboid.
+    """
 
     name: str
     fact: str
     ref: TableRef
     keep: Mapping[str, int]
+    grains: Sequence[str] = ()
+    age_out: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class PlanRow:
 class Due:
     """A plan's row with what it is made of: a fact's files of one table, or of one UTC day or segment of it.
 
-    `old` is SQL that is true for the rows that go, where others of the same files stay.
+    `old` is SQL that is true for the rows that go, where others of the same files stay. `dropped` are the dimensions
+    that a segment's cells then no longer tell; `after` the end of the days that this is about, if not the segment's.
     """
 
     row: PlanRow
@@ -59,10 +66,12 @@ class Due:
     grain: str = ""
     cube: str = ""
     old: str = ""
+    dropped: tuple[str, ...] = ()
+    after: datetime | None = None
 
     @property
     def layer(self) -> str:
-        """landing, trusted, quarantine or cube."""
+        """landing, trusted, quarantine, cube or dimension."""
         return self.row.layer
 
 
@@ -85,7 +94,8 @@ def due_parts(lake: Path, duck: Duck, rules: RetentionRules, cubes: Sequence[Cub
             found += _old_rounds(lake, duck, fact, rule)
         found += _quarantine(lake, fact, rules.quarantine, now)
     for cube in cubes:
-        found += _grains(lake, cube, now)
+        going = _grains(lake, cube, now)
+        found += [*going, *_untold(lake, duck, cube, {(due.grain, due.segment) for due in going}, now)]
     holds = active_holds(lake, duck)
     return [_held(one, holds) for one in found]
 
@@ -95,7 +105,7 @@ def _held(due: Due, holds: Sequence[Hold]) -> Due:
     first = last = None
     if due.grain:
         start, after = _segment_range(due.grain, due.segment)
-        first, last = start.date(), (after - timedelta(microseconds=1)).date()
+        first, last = start.date(), ((due.after or after) - timedelta(microseconds=1)).date()
     elif due.segment:
         first = last = date.fromisoformat(due.segment)
     hold = holding(holds, due.fact, first, last)
@@ -189,14 +199,51 @@ def _grains(lake: Path, cube: CubeLife, now: datetime) -> list[Due]:
     return found
 
 
+def _untold(lake: Path, duck: Duck, cube: CubeLife, going: set[tuple[str, str]], now: datetime) -> list[Due]:
+    """Segments that ended before the age at which their cells need no longer tell a dimension, and still tell it.
+
+    Coarsest first, and years all at once: a week is made again of its days when one changes, so these tell as much.
+    """
+    if not cube.age_out:
+        return []
+    snapshot = open_snapshot(lake, cube.ref)
+    found: list[Due] = []
+    for grain in reversed(cube.grains):
+        alike = [one for one in cube.grains if GRAINS[one].segment == GRAINS[grain].segment]
+        of_grain = [file for file in snapshot.files if file.partition.get("grain") == grain]
+        for segment, files in _by_partition(of_grain, "segment", "~").items():
+            end = max(_segment_range(one, segment)[1] for one in alike)
+            due = [name for name, days in cube.age_out.items() if end <= now - timedelta(days=days)]
+            if not due or (grain, segment) in going:
+                continue
+            scan = duck.scan(snapshot, _paths(snapshot, files))
+            mask = sum(1 << cube.places[name] for name in due)
+            # Cells of cuboids that keep such a dimension; in a segment that has aged there are none.
+            [(cells,)] = duck.sql(f"SELECT count(*) FROM {scan} WHERE cuboid & {mask} <> 0")
+            if cells:
+                why = f"told for {', '.join(f'{name} {cube.age_out[name]} days' for name in due)}"
+                first = "cells without them must equal the sums of those with them"
+                subject = f"{cube.name} {grain} {segment} without {', '.join(due)}"
+                row = PlanRow("dimension", subject, cells, 0, why, first)
+                place = (segment, grain, cube.name)
+                found.append(Due(row, cube.fact, cube.ref, tuple(files), *place, dropped=tuple(due), after=end))
+    return found
+
+
+def _paths(snapshot: Snapshot, files: Sequence[DataFile]) -> list[str]:
+    wanted = {file.path for file in files}
+    return snapshot.paths(lambda file: file.path in wanted)
+
+
 def _segment_range(grain: str, segment: str) -> tuple[datetime, datetime]:
     """A range of time that holds every bucket of a segment."""
-    start = datetime.strptime(segment, GRAINS[grain].segment).replace(tzinfo=UTC)
-    length = {"%Y-%m-%d": 1, "%Y-%m": 31, "%Y": 366}[GRAINS[grain].segment]
+    found = GRAINS[grain]
+    start = datetime.strptime(segment, found.segment)
+    stride = {"%Y-%m-%d": 1, "%Y-%m": 31, "%Y": 366}[found.segment]
+    after = datetime.strptime((start + timedelta(days=stride)).strftime(found.segment), found.segment)
     # A week that begins in a segment may end after it.
-    return start, start + timedelta(days=length) + (
-        GRAINS[grain].delta if not GRAINS[grain].within_day else timedelta()
-    )
+    more = timedelta() if found.within_day or found.months else found.delta
+    return start.replace(tzinfo=UTC), after.replace(tzinfo=UTC) + more
 
 
 def _by_partition(files: Snapshot | Iterable[DataFile], column: str, before: str) -> dict[str, list[DataFile]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lake.errors import ConfigError, did_you_mean
+from lake.places import lake_path
 
 FILE_NAME = "fleetcube.toml"
 
@@ -26,7 +27,10 @@ def _setting(default: Any, text: str) -> Any:
 class Settings:
     """Everything that can be set. Paths are relative to the working folder unless absolute."""
 
-    lake: Path = _setting(Path("fleet-lake"), "Folder of the lake.")
+    lake: Path = _setting(Path("fleet-lake"), "Folder of the lake, or its bucket and prefix: s3://bucket/prefix.")
+    home: Path = _setting(
+        Path("~/.fleetcube"), "Folder for what a lake in an object store keeps on this host; see object-stores.md."
+    )
     memory_mib: int = _setting(1024, "Memory limit of the embedded engine, MiB.")
     threads: int = _setting(0, "Threads of the embedded engine; 0 takes every core.")
     engine: str = _setting("duckdb", "Engine that builds cubes: duckdb (in this process) or spark.")
@@ -51,6 +55,9 @@ class Settings:
     )
     serve_host: str = _setting("127.0.0.1", "Address on which the SQL endpoint listens.")
     serve_port: int = _setting(5433, "Port on which the SQL endpoint listens.")
+    access: Path = _setting(
+        Path(""), "YAML file of roles and users of the SQL endpoint; empty takes `access.yaml` of the lake's folder."
+    )
     statement_timeout_s: int = _setting(60, "Seconds after which a statement on the endpoint is ended.")
     definitions: Path = _setting(Path(""), "Folder of your own cube definitions, beside the shipped ones.")
     mappings: Path = _setting(Path(""), "Folder of your own replay mappings, beside the shipped ones.")
@@ -65,6 +72,16 @@ class Settings:
     def token_file(self) -> Path:
         """Where the tokens of agents are kept."""
         return self.tokens if self.tokens != Path("") else self.lake / "_secrets" / "tokens.json"
+
+    @property
+    def users_file(self) -> Path:
+        """Where the verifiers of the endpoint's users are kept."""
+        return self.lake / "_secrets" / "users.json"
+
+    @property
+    def access_file(self) -> Path:
+        """Where it stands what the endpoint's users may read."""
+        return self.access if self.access != Path("") else self.lake / "access.yaml"
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -107,6 +124,9 @@ def load_settings(
         if name not in known:
             raise ConfigError(f"There is no setting '{name}'.", where=source, todo=did_you_mean(name, known))
         values[name] = _cast(name, value, known[name].default, source)
+    if "lake" in raw:
+        home = values.get("home", known["home"].default)
+        values["lake"] = lake_path(str(values["lake"]), home, raw["lake"][1])
     return Settings(**values)
 
 

@@ -279,7 +279,7 @@ DELETIONS: Final = TableRef(
     _schema(
         (
             ("number", "integer", "Number of the deletion; only grows"),
-            ("layer", "string", "landing, trusted, quarantine or cube"),
+            ("layer", "string", "landing, trusted, quarantine, cube or dimension"),
             ("fact", "string", "Fact of the rows, or of the cube"),
             ("cube", "string", "Cube, or empty"),
             ("definition", "string", "Digest of the cube's definition, or empty"),

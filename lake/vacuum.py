@@ -22,11 +22,12 @@ from urllib.parse import unquote
 from lake.delta import open_snapshot
 from lake.errors import LakeError
 from lake.faults import faultpoint
-from lake.intents import sync_folder
+from lake.intents import intended, sync_folder
 from lake.lease import lease
+from lake.places import SharedFile, address, is_remote
+from lake.shared import files_below, read_texts
 from lake.tables import TableRef
 
-_WORK: Final = "_work"
 _AHEAD: Final = timedelta(minutes=5)
 # Delta keeps its log files for 30 days.
 _LONGEST: Final = timedelta(days=28)
@@ -71,18 +72,19 @@ def vacuum(
     if newest > now + _AHEAD:
         raise LakeError(
             f"The lake's newest commit is of {newest:%Y-%m-%d %H:%M} UTC, and the clock says {now:%Y-%m-%d %H:%M}.",
-            where=str(lake),
+            where=address(lake),
             todo="Set the clock right, then try again; until then nothing is removed.",
         )
     cutoff = min(now, newest) - grace
-    intended = _intended(lake)
+    # A file that is named there will be needed when its step is completed.
+    open_steps = intended(lake)
     done = []
     for ref, versions, leases, log in found:
         try:
             with ExitStack() as held:
                 for name in leases:
                     held.enter_context(lease(lake, name))
-                done.append(_vacuum(lake, ref, versions, log, cutoff=cutoff, intended=intended, apply=apply))
+                done.append(_vacuum(lake, ref, versions, log, cutoff=cutoff, open_steps=open_steps, apply=apply))
         except LakeError as error:
             done.append(Waste(ref.key, (), 0, left=str(error)))
     return [one for one in done if one.files or one.left]
@@ -103,7 +105,7 @@ def _vacuum(
     log: list[_Entry],
     *,
     cutoff: datetime,
-    intended: str,
+    open_steps: str,
     apply: bool,
 ) -> Waste:
     root = ref.path(lake)
@@ -113,40 +115,46 @@ def _vacuum(
     # What a commit within the grace period removed was there until then, and readers may have begun before it.
     needed |= {path for entry in log if entry.at >= cutoff for path in entry.paths}
     spare: list[Path] = []
-    for path in sorted(_parquet(root)):
-        name = str(path.relative_to(root))
-        if name not in needed and path.name not in intended and _changed(path) < cutoff:
-            spare.append(path)
-    size = sum(path.stat().st_size for path in spare)
+    size = 0
+    for file in _parquet(root):
+        name = str(file.path.relative_to(root))
+        if name not in needed and file.path.name not in open_steps and file.changed < cutoff:
+            spare.append(file.path)
+            size += file.size_bytes
     if apply:
-        for path in spare:
-            faultpoint("vacuum.delete.before")
-            path.unlink(missing_ok=True)
-        for folder in {path.parent for path in spare}:
-            sync_folder(folder)
+        _remove(lake, spare)
     return Waste(ref.key, tuple(str(path.relative_to(root)) for path in spare), size)
 
 
-def _parquet(root: Path) -> Iterator[Path]:
+def _remove(lake: Path, files: Iterable[Path]) -> None:
+    if is_remote(lake):
+        from lake.objects import delete_objects
+
+        delete_objects(files)
+        return
+    chosen = list(files)
+    for path in chosen:
+        faultpoint("vacuum.delete.before")
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in chosen}:
+        sync_folder(folder)
+
+
+def _parquet(root: Path) -> Iterator[SharedFile]:
     """Data files of a table by the shape of their place: below partitions, never below a folder that starts with _."""
-    for path in root.rglob("*.parquet"):
-        inside = path.relative_to(root).parts
-        if not any(part.startswith(("_", ".")) for part in inside) and path.is_file():
-            yield path
-
-
-def _changed(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    for file in files_below(root, ".parquet"):
+        inside = file.path.relative_to(root).parts
+        if not any(part.startswith(("_", ".")) for part in inside):
+            yield file
 
 
 def _log(root: Path) -> list[_Entry]:
     """The commits whose log files are still there; the later of what a commit says and when its file was written."""
     found = []
-    for path in sorted((root / "_delta_log").glob("[0-9]*.json")):
-        if not path.stem.isdigit():
-            continue
-        at, paths = _changed(path), set()
-        for line in path.read_text(encoding="utf-8").splitlines():
+    changed = {one.path: one.changed for one in files_below(root / "_delta_log", ".json") if one.path.stem.isdigit()}
+    for path, text in read_texts(list(changed)).items():
+        at, paths = changed[path], set()
+        for line in text.splitlines():
             action: dict[str, Any] = json.loads(line)
             for kind in ("add", "remove"):
                 if kind in action:
@@ -156,8 +164,3 @@ def _log(root: Path) -> list[_Entry]:
                 at = max(at, said)
         found.append(_Entry(at, frozenset(paths)))
     return found
-
-
-def _intended(lake: Path) -> str:
-    """The text of every open intent: a file that is named there will be needed when its step is completed."""
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((lake / _WORK).glob("*/*.json")))

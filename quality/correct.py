@@ -6,6 +6,7 @@ A correction is published as any batch is (`quality.publish`): quarantine first,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lake.facts import Fact, load_facts
 from lake.faults import faultpoint
 from lake.intents import read_intents
 from lake.lease import lease
+from lake.ledger import record
 from lake.tables import BATCHES
 from lake.times import iso, utc_now
 from quality.plan import Plan, values_sql
@@ -60,11 +62,20 @@ def correcting(settings: Settings, fact_name: str) -> Iterator[tuple[Fact, int]]
         yield load_facts()[fact_name], next_batch(lake, fact_name)
 
 
-def carry_out(lake: Path, fact: str, plan: Plan) -> None:
-    """Make the plan durable, then publish it."""
+def carry_out(
+    settings: Settings, duck: Duck, fact: str, plan: Plan, *, step: str, rows: int, detail: dict[str, Any]
+) -> None:
+    """Make the plan durable, publish it, and tell the ledger: `step`, the rows that it moved and what else to know.
+
+    A kill before the last of these loses the ledger's row; what was done is in `batches`, which decides.
+    """
+    started = time.monotonic()
+    lake = settings.lake
     intend(lake, fact, plan, "")
     faultpoint("correct.intent.after")
     publish(lake, fact, plan)
+    seconds = time.monotonic() - started
+    record(settings, duck, step, fact, rows=rows, seconds=seconds, detail={"batch": plan.batch, **detail})
 
 
 def new_record(fact: str, batch: int, verdict: str, **counts: Any) -> dict[str, Any]:
@@ -76,7 +87,7 @@ def new_record(fact: str, batch: int, verdict: str, **counts: Any) -> dict[str, 
     return {**head, **tail, **counts}
 
 
-def write_record(duck: Duck, lake: Path, record: dict[str, Any]) -> list[DataFile]:
-    """The file of the record in `batches`, not yet visible."""
-    stem = f"{record['fact']}-{record['batch']:08d}"
-    return duck.write(values_sql(record), lake, BATCHES, stem, stats=("batch",))
+def write_record(duck: Duck, lake: Path, told: dict[str, Any]) -> list[DataFile]:
+    """The file of a row of `batches`, not yet visible."""
+    stem = f"{told['fact']}-{told['batch']:08d}"
+    return duck.write(values_sql(told), lake, BATCHES, stem, stats=("batch",))

@@ -106,7 +106,8 @@ def erase(settings: Settings, duck: Duck, fact_name: str, person: Person, *, rea
             files["quarantine"] = ([*aside[0], *placed], aside[1])
             files["seen"] = (write_seen(duck, lake, fact_name, number), [])
             files["trusted"] = rewrite_trusted(duck, lake, fact, number, touched)
-        carry_out(lake, fact_name, Plan(number, record, files))
+        plan = Plan(number, record, files)
+        carry_out(settings, duck, fact_name, plan, step="erase", rows=sum(rows.values()), detail=detail)
         return Correction(fact_name, number, rows, tuple(date.fromisoformat(day["day"]) for day in days))
 
 

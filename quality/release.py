@@ -95,9 +95,11 @@ def _release(gate: Gate, job: Job, chosen: str, undone: bool) -> list[Correction
     )
     files = lay_out(gate, job, record, before, [], seen=False).files
     files["quarantine"] = ([*files["quarantine"][0], *kept], removal(touched))
-    carry_out(lake, fact.name, Plan(job.batch, record, files))
     told = {"released": released, **{name: record[name] for name in ("trusted", "duplicates", "withdrawn")}}
-    return [Correction(fact.name, job.batch, {**told, "quarantine": counted["quarantine"]})]
+    told["quarantine"] = counted["quarantine"]
+    plan, detail = Plan(job.batch, record, files), {**told, "filter": chosen}
+    carry_out(gate.settings, duck, fact.name, plan, step="release", rows=released, detail=detail)
+    return [Correction(fact.name, job.batch, told)]
 
 
 def _holds(duck: Duck, aside: Snapshot, file: DataFile, chosen: str) -> bool:

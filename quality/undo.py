@@ -72,8 +72,10 @@ def undo_batch(settings: Settings, duck: Duck, fact_name: str, batch: int, *, re
             "trusted": rewrite_trusted(duck, lake, fact, number, touched),
             "batches": (write_record(duck, lake, record), []),
         }
-        carry_out(lake, fact_name, Plan(number, record, files))
         rows = {"trusted": count, "stayed": stay}
+        detail = {"undone": batch, "reason": reason, "stayed": stay, "days": [day["day"] for day in days]}
+        plan = Plan(number, record, files)
+        carry_out(settings, duck, fact_name, plan, step="undo", rows=count, detail=detail)
         return Correction(fact_name, number, rows, tuple(date.fromisoformat(day["day"]) for day in days))
 
 

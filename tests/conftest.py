@@ -1,6 +1,7 @@
 """Tiers of tests, and the fixtures that every part uses.
 
 A tier whose tool or data is missing is skipped, counted in the summary, and a failure when FLEETCUBE_REQUIRE=all.
+What is slow is told in one place, `tests/support/tiers.py`; `make fast` leaves it out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from s3server import S3Server, has_s3_server
+from tiers import is_slow
 
 from lake.duck import Duck, connect
 from lake.settings import Settings
@@ -21,8 +24,13 @@ from lake.settings import Settings
 ROOT = Path(__file__).parent.parent
 TRACES = ROOT.parent / "shared" / "data"
 
+# Without cached bytecode every process that a test starts would compile all libraries anew: seconds each time.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Every run tries the same examples, and a failure prints the code that reruns it.
 hypothesis_settings.register_profile("fleetcube", derandomize=True, deadline=None, print_blob=True)
+hypothesis_settings.register_profile("fast", parent=hypothesis_settings.get_profile("fleetcube"), max_examples=15)
 hypothesis_settings.load_profile("fleetcube")
 
 
@@ -35,18 +43,29 @@ _NEEDS = {
     "traces": (TRACES.is_dir, f"the real traces are not at {os.path.relpath(TRACES, ROOT)}"),
     "psql": (lambda: shutil.which("psql") is not None, "PostgreSQL's psql client is not installed"),
     "spark": (_has_spark, "pyspark, Java or Delta's jars are missing (`make jars`)"),
+    "s3": (has_s3_server, "versitygw or the extra s3 is missing (`make s3server`, which needs Go)"),
 }
 _missing: dict[str, int] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests of a tier that can't run here, and count them."""
+    """Mark what is slow, and skip the tests of a tier that can't run here."""
+    for item in items:
+        if is_slow(item.nodeid):
+            item.add_marker(pytest.mark.slow)
     for tier, (present, why) in _NEEDS.items():
         if present():
             continue
         for item in items:
             if item.get_closest_marker(tier):
                 item.add_marker(pytest.mark.skip(reason=f"TIER {tier} SKIPPED: {why}"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count what a missing tier skipped; where several processes run the tests, this one hears of all of them."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        for tier in _NEEDS:
+            if f"TIER {tier} SKIPPED" in report.longrepr[2]:
                 _missing[tier] = _missing.get(tier, 0) + 1
 
 
@@ -76,6 +95,22 @@ def duck(settings: Settings) -> Iterator[Duck]:
     engine = connect(settings)
     yield engine
     engine.connection.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server on loopback; only for tests marked `s3`."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """That server as the environment's object store, with a new bucket."""
+    s3_server.new_bucket()
+    for name, value in s3_server.environ.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cubes.model import Cube, Sketch, State
 from lake.times import GRAINS
 
 # Fields that change no cell, and those that `compare` looks at itself.
-_FREE = {"name", "digest", "description", "keep", "budget", "budget_bytes", "measures"}
+_FREE = {"name", "digest", "description", "keep", "age_out", "budget", "budget_bytes", "budget_from_mib", "measures"}
 _SEEN = {"grains", "dimensions", "cuboids", "states", "sketches"}
 
 

@@ -2,24 +2,28 @@
 
 Cuboids and grains that old cells hold are taken over, others are derived from them; states and distributions that they
 lack are made of the trusted rows as of the old version's watermark. It is one commit; until then the old version
-answers, and a killed run leaves nothing that anybody sees. The next build goes on from the old watermark.
+answers, and a killed run leaves nothing that anybody sees. The next build goes on from the old watermark. Segments that
+have aged are taken over as they are: the new ones don't tell those dimensions either.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from cubes.ageout import told_cuboids, told_sql
 from cubes.build import BuildResult, record
 from cubes.cells import work_cells
 from cubes.compact import merged_sql
-from cubes.expired import expired, spans
+from cubes.cuboids import is_within
+from cubes.expired import Expired, expired, spans
 from cubes.lookup_state import built_lookups, transaction
 from cubes.measures import quoted
 from cubes.model import Cube
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 
 _ORDER = "cuboid, sketch NULLS FIRST, bucket"
 _STATS = ("cuboid", "bucket")
+_STEM = "build-00000001"
 
 
 def evolve(
@@ -60,6 +65,8 @@ def evolve(
         cells = delta.open_snapshot(settings.lake, table_of(cube))
         if cells.txn("build") is not None:
             raise LakeError(f"Cube {cube.name} has been built already.", where=str(cells.root), todo="Build it again.")
+        # Workers of another engine have working folders of their own.
+        old = replace(old, snapshot=replace(old.snapshot, root=old.snapshot.root.resolve()))
         return _Evolution(settings, duck, cube, old, change).publish(cells, progress or (lambda *_: None))
 
 
@@ -77,15 +84,13 @@ class _Evolution:
         """Write, commit, record."""
         started = time.monotonic()
         self._refuse_lost_segments()
-        files: list[DataFile] = []
         with self._rest(progress) as (rest, rows):
-            for place, grain in enumerate(self.cube.grains):
-                progress(f"take over {grain}", place, len(self.cube.grains))
-                for segment in self._segments(grain):
-                    files += self._write(grain, segment, rest)
+            files = self._by_spark(rest, progress) if self._spark else self._by_duckdb(rest, progress)
         faultpoint("evolve.cells.after")
         ref = replace(cells.ref, properties=(*cells.ref.properties, (INHERITS, " ".join(self._ancestors()))))
         numbers = {"build": 1, "watermark": self.old.watermark, "source": self._number("source")}
+        # Up to which deletion the old cells had aged: the new ones have too.
+        numbers |= {"retain": self._number("retain")} if self._number("retain") else {}
         numbers |= {
             transaction(one.lookup): self._number(transaction(one.lookup)) for one in self.cube.derived if one.lookup
         }
@@ -113,6 +118,41 @@ class _Evolution:
         record(self.settings, self.duck, self.cube, result)
         return result
 
+    @cached_property
+    def gone(self) -> Expired:
+        """What retention took of the old cells."""
+        return expired(self.duck, self.settings.lake, self.old.cube, self.old.snapshot)
+
+    @property
+    def _spark(self) -> bool:
+        return self.settings.engine == "spark"
+
+    def _by_duckdb(self, rest: Snapshot | None, progress: Callable[[str, int, int], None]) -> list[DataFile]:
+        """A file for each segment, one after the other."""
+        files: list[DataFile] = []
+        for place, grain in enumerate(self.cube.grains):
+            progress(f"take over {grain}", place, len(self.cube.grains))
+            for segment in self._segments(grain):
+                files += self.duck.write(
+                    self._merged(grain, segment, rest),
+                    self.settings.lake,
+                    table_of(self.cube),
+                    _STEM,
+                    stats=_STATS,
+                    order=_ORDER,
+                    partition={"grain": grain, "segment": segment},
+                )
+        return files
+
+    def _by_spark(self, rest: Snapshot | None, progress: Callable[[str, int, int], None]) -> list[DataFile]:
+        """The same files, made by Spark's tasks."""
+        from cubes.spark.write import spark_writes
+
+        places = [(grain, segment) for grain in self.cube.grains for segment in self._segments(grain)]
+        progress(f"take over {len(places)} segments on Spark", 0, 1)
+        work = [(*place, self._merged(*place, rest)) for place in places]
+        return spark_writes(self.settings, self.cube, work, _STEM, stats=_STATS, order=_ORDER)
+
     def _number(self, name: str) -> int:
         return self.old.snapshot.txn(name) or 0
 
@@ -121,11 +161,11 @@ class _Evolution:
 
     def _refuse_lost_segments(self) -> None:
         """A new grain can't be made where retention took the cells of the grain that it is made of."""
-        gone = {grain for grain, _ in expired(self.duck, self.settings.lake, self.old.cube).segments}
+        lost = {grain for grain, _ in (*self.gone.segments, *self.gone.untold)}
         for grain, source in self.change.grains_from.items():
-            if grain != source and source in gone:
+            if grain != source and source in lost:
                 raise LakeError(
-                    f"Grain {grain} of cube {self.cube.name} can't be made: cells of {source} have expired.",
+                    f"Grain {grain} of cube {self.cube.name} can't be made: cells of {source} have expired or aged.",
                     todo="Declare it in a cube of its own, or build from the rows that are left: --from-rows.",
                 )
 
@@ -148,25 +188,27 @@ class _Evolution:
         rows = self.duck.sql(f"SELECT DISTINCT {segment_sql(grain, start)} FROM {starts} ORDER BY 1")
         return [segment for (segment,) in rows]
 
-    def _write(self, grain: str, segment: str, rest: Snapshot | None) -> list[DataFile]:
-        """The merged cells of one segment: the old ones, and what rows gave for it."""
+    def _merged(self, grain: str, segment: str, rest: Snapshot | None) -> str:
+        """SELECT of the merged cells of one segment: the old ones, and what rows gave for it."""
+        dropped = self.gone.dropped(grain, segment)
+        taken = self._told(self.cube.cuboids, self.old.cube.cuboids, dropped) if dropped else self.change.cuboids_from
         parts = [
-            *(self._cells(grain, segment, new, held) for new, held in self.change.cuboids_from.items()),
-            *self._slots(grain, segment),
+            *(self._cells(grain, segment, new, held) for new, held in taken.items()),
+            *self._slots(grain, segment, dropped),
         ]
         if rest is not None:
             paths = rest.paths(lambda file: (file.partition["grain"], file.partition["segment"]) == (grain, segment))
             zero = "CASE WHEN sketch IS NULL THEN CAST(0 AS BIGINT) END"
-            parts.append(f"SELECT * REPLACE ({zero} AS rows) FROM {self.duck.scan(rest, paths)}")
-        return self.duck.write(
-            merged_sql(self.cube, f"({' UNION ALL BY NAME '.join(parts)})"),
-            self.settings.lake,
-            table_of(self.cube),
-            "build-00000001",
-            stats=_STATS,
-            order=_ORDER,
-            partition={"grain": grain, "segment": segment},
-        )
+            told = f"SELECT * FROM {self.duck.scan(rest, paths)}"
+            told = told_sql(rest_of(self.cube, self.change), f"({told})", dropped) if dropped else told
+            parts.append(f"SELECT * REPLACE ({zero} AS rows) FROM ({told})")
+        return merged_sql(self.cube, f"({' UNION ALL BY NAME '.join(parts)})")
+
+    def _told(self, wanted: Sequence[int], held: Sequence[int], dropped: frozenset[str]) -> dict[int, int]:
+        """{new cuboid of a segment that has aged: the smallest old one that it can be made of}."""
+        there = sorted(told_cuboids(self.old.cube, held, dropped), key=lambda one: (one.bit_count(), one))
+        masks = {new: self.old.cube.mask(self.cube.kept(new)) for new in told_cuboids(self.cube, wanted, dropped)}
+        return {new: next(one for one in there if is_within(mask, one)) for new, mask in masks.items()}
 
     def _cells(self, grain: str, segment: str, cuboid: int, held: int) -> str:
         lacking = {state.name for state in self.change.states}
@@ -182,10 +224,14 @@ class _Evolution:
             FROM {self._old(source, segment if source == grain else "")}
             WHERE cuboid = {held} AND sketch IS NULL AND {self._inside(grain, source, segment)}"""
 
-    def _slots(self, grain: str, segment: str) -> Iterator[str]:
+    def _slots(self, grain: str, segment: str, dropped: frozenset[str]) -> Iterator[str]:
         nulls = "".join(f", CAST(NULL AS {state.type}) AS {quoted(state.name)}" for state in self.cube.states)
         for sketch in self.cube.sketches:
             found = sketch_from(self.old.cube, self.cube, sketch) or {}
+            if dropped and any(of_grain == grain for of_grain, _ in found):
+                parents = [parent for source, parent in found.values() if source == grain]
+                told = self._told(sketch.cuboids, parents, dropped)
+                found = {(grain, new): (grain, held) for new, held in told.items()}
             for (of_grain, cuboid), (source, held) in found.items():
                 if of_grain == grain:
                     yield f"""SELECT {self._head(grain, source, segment, cuboid)}, sketch, slot, n,
@@ -222,9 +268,11 @@ class _Evolution:
         source = Source(rest, trusted, ALL_BELOW, self.old.watermark, lookups=lookups)
         files: list[DataFile] = []
         rows = 0
-        with TemporaryDirectory(dir=work_folder(self.settings.lake, "evolve")) as folder:
-            ref = table_of(rest)
-            chunks = source.chunks()
+        with TemporaryDirectory(dir=work_folder(self.settings.lake.resolve(), "evolve")) as folder:
+            chunks = [] if self._spark else source.chunks()
+            if self._spark:
+                progress("read rows for new measures on Spark", 0, 1)
+                files, rows = self._rest_by_spark(source, Path(folder))
             for place, days in enumerate(chunks):
                 progress("read rows for new measures", place, len(chunks))
                 with work_cells(self.duck, rest, source.relation(self.duck, days)) as work:
@@ -233,13 +281,23 @@ class _Evolution:
                         files += self.duck.write(
                             work.select(grain, segment, 1),
                             Path(folder),
-                            ref,
+                            table_of(rest),
                             f"rest-{place:04d}",
                             partition={"grain": grain, "segment": segment},
                         )
-            made = Snapshot(ref, ref.path(Path(folder)), 0, tuple(files), None)
+            made = Snapshot(table_of(rest), table_of(rest).path(Path(folder)), 0, tuple(files), None)
             self._refuse_lost_rows(made)
             yield made, rows
+
+    def _rest_by_spark(self, source: Source, folder: Path) -> tuple[list[DataFile], int]:
+        from cubes.spark.build import spark_cells
+
+        settings = replace(self.settings, lake=folder)
+        made = spark_cells(settings, self.duck, source, 1, stats=_STATS, order=_ORDER, gone=Expired())
+        return made.files, made.rows
+
+    def _old_base(self, grain: str) -> str:
+        return self.gone.base_sql(self.old.cube, self.change.grains_from[grain])
 
     def _refuse_lost_rows(self, made: Snapshot) -> None:
         """A new measure of days whose rows have gone would be wrong there."""
@@ -253,8 +311,8 @@ class _Evolution:
                 )
             )
             for relation, base in (
-                (self.duck.scan(made, paths), self.cube.base),
-                (self._old(self.change.grains_from[daily]), self.old.cube.base),
+                (self.duck.scan(made, paths), str(self.cube.base)),
+                (self._old(self.change.grains_from[daily]), self._old_base(daily)),
             )
         )
         lost: list[date] = sorted(day for day in {*there, *held} if there.get(day, 0) != held.get(day, 0))

@@ -16,7 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from cubes.cells import WorkCells, work_cells
+from cubes.cells import LEVEL, WorkCells, work_cells
+from cubes.histograms import BESIDE, COUNTS
 from cubes.measures import quoted
 from cubes.plan.distinct import Wanted, count
 from cubes.segments import table_of
@@ -160,10 +161,14 @@ def _long_rows(cube: Cube) -> list[Wanted]:
     found = []
     for sketch in cube.sketches:
         value = item = quoted(sketch.column)
-        if sketch.kind == "quantiles":
+        column = sketch.column
+        if column == COUNTS:
+            observed = f"fc_observed({', '.join(map(quoted, (COUNTS, *BESIDE)))})"
+            item, column = f"unnest(list_transform({observed}, lambda fc_o : fc_o['code']))", ""
+        elif sketch.kind == "quantiles":
             # The slot but for ties at a bound, which takes no table and changes no count that matters.
             item = f"CAST(ceil(64 * log2(nullif(abs(CAST({value} AS DOUBLE)), 0))) AS INTEGER), {value} < 0"
-        found.append(Wanted(cube.dimensions, sketch.cuboids, sketch.grains, item, sketch.column, sketch.most))
+        found.append(Wanted(cube.dimensions, sketch.cuboids, sketch.grains, item, column, sketch.most))
     return found
 
 
@@ -229,7 +234,7 @@ def _written(duck: Duck, cube: Cube, work: WorkCells, path: Path) -> dict[tuple[
     schema = table_of(cube).schema
     inside = [item for item in schema if item.name not in ("grain", "segment", "cuboid")]
     columns = ", ".join(f'CAST("{item.name}" AS {duck_type(item.type)}) AS "{item.name}"' for item in inside)
-    options = "FORMAT parquet, COMPRESSION zstd, RETURN_STATS"
+    options = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {LEVEL}, RETURN_STATS"
     found: dict[tuple[str, int, bool], tuple[int, int]] = {}
     for grain in cube.grains:
         for segment in [name for at, name in work.segments() if at == grain][:_SEGMENTS]:

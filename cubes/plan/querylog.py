@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cubes.route.implied import needed_dims
 from lake.intents import work_folder
 from lake.times import GRAINS, iso
 
@@ -124,10 +125,13 @@ def _asked(statement: Statement, place: int, block: Block, view: View, at: str, 
     window = block.window
     whole = window.start is not None and window.end is not None
     parts = [part for part in block.parts if part.name not in kept]
+    dims = block.dims.union(*(part.dims for part in parts))
+    if plan is not None:
+        dims = needed_dims(block, plan.cube.cube, kept)
     return Asked(
         at=at,
         fact=block.fact,
-        dims=tuple(sorted(block.dims.union(*(part.dims for part in parts)))),
+        dims=tuple(sorted(dims)),
         sketches=tuple(sorted(block.sketches)),
         states=tuple(sorted({name for part in parts for name in part.states})),
         grains=tuple(grain for grain in GRAINS if grain not in block.misfits),

@@ -39,8 +39,9 @@ def make_ready(
     """
     if delta.open_snapshot(settings.lake, table_of(cube)).txn("build") is not None:
         return None
+    raw_bytes = sum(file.size_bytes for file in delta.open_snapshot(settings.lake, tables.trusted(cube.fact)).files)
     limited = cube.budget_bytes is not None and not over_budget
-    if limited and delta.open_snapshot(settings.lake, tables.trusted(cube.fact)).rows:
+    if limited and raw_bytes > cube.budget_from_mib << 20:
         refuse_over_budget(forecast(settings, duck, cube, progress=progress))
     older = old_versions(settings.lake, cube)
     if not older or from_rows:

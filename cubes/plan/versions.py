@@ -5,7 +5,6 @@ A changed definition is built beside the old one, which answers until the new on
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from cubes.stored import PROPERTY, from_text
 from lake import delta
 from lake.errors import LakeError
 from lake.lease import lease
+from lake.shared import drop_table, folder_names, has_table
 
 if TYPE_CHECKING:
     from lake.delta import Snapshot
@@ -42,9 +42,7 @@ class Version:
 def built_digests(lake: Path, name: str) -> tuple[str, ...]:
     """The digests under which tables of a cube lie in the lake, in order; cheap enough to ask at every statement."""
     folder = lake / "cubes" / name
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(path.name for path in folder.iterdir() if (path / "_delta_log").is_dir()))
+    return tuple(digest for digest in folder_names(folder) if has_table(folder / digest))
 
 
 def version_of(lake: Path, name: str, digest: str) -> Version | None:
@@ -80,8 +78,4 @@ def drop_version(lake: Path, cube: Cube, old: Version) -> None:
         )
     assert old.cube.digest != cube.digest, "only old versions are given here"
     with lease(lake, old.snapshot.ref.key):
-        # Renamed first: a table that is half deleted must not look like one.
-        root = old.snapshot.root
-        gone = root.with_name(f"_dropped-{root.name}")
-        root.rename(gone)
-        shutil.rmtree(gone)
+        drop_table(old.snapshot.root)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from cubes.derived import inputs, keys, with_derived_sql
+from cubes.histograms import CODES, COUNTS, coded_sql
 from cubes.model import Derived
+from lake.facts import load_facts
 from lake.lookups import load_lookups
 from lake.times import GRAINS
 
@@ -67,11 +69,20 @@ def against_derived(derived: Derived, state: CubeState, cuboid: int, grain: str,
 
 def with_derived(relation: str, fact: str, columns: Collection[str], view: View) -> str:
     """A relation of a fact's rows or cells with those derived dimensions that `columns` names, as of its `ts`."""
-    derived = [one for name, one in view.derived(fact).items() if name in columns]
+    derived = _looked_up(fact, columns, view)
     lookups = {one.lookup: view.duck.scan(view.lookup(one.lookup)) for one in derived if one.lookup}
+    if CODES in derived:
+        lookups[CODES.lookup] = coded_sql(lookups[CODES.lookup])
     return with_derived_sql(relation, derived, lookups)
 
 
 def inputs_of(fact: str, columns: Collection[str], view: View) -> frozenset[str]:
     """The fact's columns that the derived dimensions among `columns` are made of."""
-    return inputs(one for name, one in view.derived(fact).items() if name in columns)
+    return inputs(_looked_up(fact, columns, view))
+
+
+def _looked_up(fact: str, columns: Collection[str], view: View) -> list[Derived]:
+    """What of `columns` is no column of the fact: its derived dimensions, and what its histograms' bounds mean."""
+    found = [one for name, one in view.derived(fact).items() if name in columns]
+    has_counts = any(column.name == COUNTS for column in load_facts()[fact].columns)
+    return [*found, CODES] if CODES.name in columns and has_counts else found

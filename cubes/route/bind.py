@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from cubes.route.guard import check_metrics
+from cubes.histograms import COUNTS
+from cubes.route.guard import ROLES, VALUE, check_metrics, role_of
 from cubes.route.kinds import column_kind, kind
 from cubes.route.view import columns_of
 from lake.errors import QueryError, did_you_mean
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """A column that a query yields: the name users see (may repeat), its name in the engine (does not), its kind."""
+    """A column that a query yields: the name users see (may repeat), its name in the engine (does not), its kind.
+
+    `role` says whether it holds values of several metrics, or the metric that tells them apart (`cubes.route.guard`).
+    """
 
     name: str
     column: str
     kind: str
     type: str = ""
     shown: bool = True
+    role: str = ""
 
 
 _Ctes = Mapping[str, tuple[Output, ...]]
@@ -91,7 +96,14 @@ def _set_operation(node: exp.SetOperation, ctes: _Ctes, parent: _Scope | None) -
         what = f"{node.key.upper()} of {len(left)} and {len(right)} columns."
         raise QueryError(what, todo="Select as many columns in both.")
     pairs = zip(left, right, strict=True)
-    return tuple(replace(a, kind=a.kind if a.kind == b.kind else _both(a.kind, b.kind)) for a, b in pairs)
+    return tuple(
+        replace(
+            a,
+            kind=a.kind if a.kind == b.kind else _both(a.kind, b.kind),
+            role=VALUE if VALUE in (a.role, b.role) else a.role if a.role == b.role else "",
+        )
+        for a, b in pairs
+    )
 
 
 def _both(a: str, b: str) -> str:
@@ -118,8 +130,10 @@ def _select(select: exp.Select, ctes: _Ctes, parent: _Scope | None) -> tuple[Out
     _group(select, scope, ctes)
     _order(select, outputs, scope, ctes)
     _limits(select)
-    check_metrics(select)
-    return outputs
+    roles = {alias: {one.column: one.role for one in held if one.role} for alias, held in scope.sources.items()}
+    check_metrics(select, roles)
+    made = zip(outputs, select.expressions, strict=True)
+    return tuple(replace(one, role=role_of(item.this, one.kind, select, roles)) for one, item in made)
 
 
 def _source(node: exp.Expr, scope: _Scope, ctes: _Ctes) -> str:
@@ -148,7 +162,11 @@ def _table(node: exp.Table, ctes: _Ctes) -> tuple[Output, ...]:
         return ctes[node.name]
     columns = columns_of(node.name)
     node.meta["fact" if node.name in load_facts() else "lookup"] = node.name
-    own = tuple(Output(name, name, column_kind(kind), kind, shown) for name, (kind, shown) in columns.items())
+    roles = ROLES.get(node.name, {})
+    own = tuple(
+        Output(name, name, column_kind(kind), kind, shown, roles.get(name, ""))
+        for name, (kind, shown) in columns.items()
+    )
     return (*own, *ctes.get(f"fc_{node.name}", ()))
 
 
@@ -225,7 +243,9 @@ def _named(select: exp.Select) -> tuple[Output, ...]:
             column = f"{name}_{number}"
         taken.add(column.lower())
         value = node.this if isinstance(node, exp.Alias) else node
-        outputs.append(Output(name, column, kind(value)))
+        # Of what a column of a sub-query is made matters for histograms only.
+        made = COUNTS if value.meta.get("type") == COUNTS else ""
+        outputs.append(Output(name, column, kind(value), made))
         if not isinstance(node, exp.Alias) or node.alias != column:
             node.replace(exp.alias_(value.copy(), column, quoted=True))
     return tuple(outputs)
@@ -241,6 +261,8 @@ def _default_name(node: exp.Expr) -> str:
             return "date_trunc"
         case exp.Case():
             return "case"
+        case exp.TimeToStr():
+            return "to_char"
         case exp.Func() if not isinstance(node, (exp.And, exp.Or)):
             return node.sql_name().lower()
     return "?column?"

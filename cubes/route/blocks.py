@@ -13,8 +13,9 @@ from sqlglot import exp
 
 from cubes.route.beside import bucket_bounds, joined_fact
 from cubes.route.grammar import AGGREGATES
+from cubes.route.implied import is_of, parts_of
 from cubes.route.lower import fixed_now
-from cubes.route.parts import PartMaker, Unfit, aggregates
+from cubes.route.parts import PartMaker, Unfit, aggregates, predicate_key
 from cubes.route.span import Window
 from cubes.route.statement import Block, Term
 from cubes.route.window import Step, is_time, split_window, time_step
@@ -78,10 +79,13 @@ class _Anatomy:
             raise Unfit("rows are asked for, not aggregates")
         keys = group.expressions if group is not None else [] if found else items
         beside = self._beside(select)
-        needed = [*rest, *keys, *(join.args["on"] for join in beside[1:] if join.args.get("on"))]
-        dims = frozenset(name for node in needed for name in self.uses(node))
+        needed = [*keys, *(join.args["on"] for join in beside[1:] if join.args.get("on"))]
+        dims = frozenset(name for node in needed for name in self.uses(node)).union(*map(self._filters, rest))
         maker = PartMaker(self.fact, self.alias, self.uses, derived=self.derived, hashed=self._hashed())
         terms = tuple(maker.term(node, f"a{place}") for place, node in enumerate(found))
+        # Long rows are filtered by these; cells are not, whose parts have the dimensions of theirs.
+        sketched = [one.condition for term in terms for one in (term.quantile, term.distinct) if one]
+        dims = dims.union(*(self.uses(node) for node in sketched if node is not None))
         _only_shown(select, terms, tree)
         named = {f"k{place}": node.copy() for place, node in enumerate(_unique(keys))}
         where = exp.and_(*[node.copy() for node in rest]) if rest else None
@@ -128,6 +132,16 @@ class _Anatomy:
         if self._meets_lookup(node):
             return frozenset()
         return frozenset(name for child in node.iter_expressions() for name in self.uses(child))
+
+    def _filters(self, node: exp.Expr) -> frozenset[str]:
+        """The columns of a part of WHERE; one that a cube filters by itself may name what is no dimension."""
+        try:
+            return self.uses(node)
+        except Unfit:
+            cubes = [state.cube for state in self.view.fact(self.fact.name).cubes if state.cube.where]
+            if is_of(node, self.alias) and any(predicate_key(node) in parts_of(cube.where) for cube in cubes):
+                return frozenset(column.name for column in node.find_all(exp.Column))
+            raise
 
     def _rule_out(self, node: exp.Expr, step: Step) -> None:
         """Note the grains in whose buckets an expression of time is not constant; Unfit when none is left."""

@@ -42,7 +42,7 @@ def _tiles(plan: Plan) -> list[str]:
     for edge in plan.edges:
         start, end = (at or "unbounded" for at in edge.shown())
         lines.append(f"raw edge from {start} to {end}")
-    if plan.tail is not None:
+    if plan.tail:
         lines.append(f"tail of rows after batch {plan.cube.watermark}")
     return lines
 

@@ -43,7 +43,25 @@ NODES: Final = _kinds(" ".join((_STRUCTURE, _OPERATORS, AGGREGATE_NAMES, FUNCTIO
 
 # Functions of the project's own, by name and number of arguments; all but the last aggregate.
 _WORDS: Final = dict.fromkeys(("time_avg", "integral", "rate", "coverage"), (1,))
-WORDS: Final[dict[str, tuple[int, ...]]] = {"approx_percentile": (2,), **_WORDS, "time_bucket": (2, 3)}
+_PERCENTILES: Final = dict.fromkeys(("approx_percentile", "percentile_high", "percentile_low"), (2,))
+WORDS: Final[dict[str, tuple[int, ...]]] = {**_PERCENTILES, **_WORDS, "measure": (1, 2), "time_bucket": (2, 3)}
+
+# Units of an interval, by every name that PostgreSQL gives them.
+_UNIT_NAMES: Final = {
+    "microsecond": "us usec usecs usecond useconds microsecs microsec microseconds",
+    "millisecond": "ms msec msecs msecond mseconds millisecs millisec milliseconds",
+    "second": "s sec secs seconds",
+    "minute": "m min mins minutes",
+    "hour": "h hr hrs hours",
+    "day": "d days",
+    "week": "w weeks",
+    "month": "mon mons months",
+    "year": "y yr yrs years",
+    "decade": "dec decs decades",
+    "century": "c cent centuries",
+    "millennium": "mil mils millennia",
+}
+UNITS: Final = {name: unit for unit, names in _UNIT_NAMES.items() for name in (unit, *names.split())}
 
 # What a node may carry beside its operands. The parser fills in more than anybody reads (WITH TIES, * EXCLUDE, BY
 # NAME), and what nobody reads would be dropped in silence. SELECT has CLAUSES; tables and casts are checked elsewhere.
@@ -73,7 +91,7 @@ _ALSO: Final[dict[str, tuple[str, ...]]] = {
     "If": ("true", "false"),
     "In": ("query",),
     "Intersect": _SET,
-    "Interval": ("unit",),
+    "Interval": ("unit", "fraction_in_string"),
     "Is": ("negate",),
     "Join": ("kind", "side", "on", "using"),
     "Lag": ("offset", "default"),

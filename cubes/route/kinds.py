@@ -103,7 +103,9 @@ def _argument(node: exp.Expr) -> exp.Expr | None:
 def _word(node: exp.Expr) -> str:
     if node.name in ("time_avg", "integral", "rate", "coverage", "fc_divide", "fc_weight"):
         return "decimal"
-    return {"approx_percentile": "double", "time_bucket": "timestamp"}.get(node.name, "other")
+    if node.name.startswith(("approx_percentile", "percentile_", "fc_percentile")):
+        return "double"
+    return {"time_bucket": "timestamp"}.get(node.name, "other")
 
 
 def _scalar(node: exp.Expr) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlglot import exp
 
+from cubes.histograms import WORDS as HISTOGRAMS
 from cubes.route.kinds import kind
 from cubes.route.values import SPREADS, fraction_of, latest_of, square_of
 from cubes.spread import FORMS, FRACTIONS, SPREAD, SQUARES, is_split
@@ -57,6 +58,9 @@ def _lower(node: exp.Expr) -> exp.Expr:
     """Children first, except that an aggregate is taken with its FILTER, OVER or WITHIN GROUP."""
     rule = _aggregate_rule(node)
     # The kinds of operands are told before these change form.
+    if isinstance(node, exp.TimeToStr) and kind(node.this) not in ("timestamp", "date", "other"):
+        todo = "Write round(x, 2), or CAST(x AS text)."
+        raise QueryError(f"to_char() of {kind(node.this)} is not supported.", todo=todo, code="0A000")
     operands = (kind(node.this), kind(node.expression)) if isinstance(node, exp.Div) else ("", "")
     made = rule(node) if rule else node
     if made is not node:
@@ -201,6 +205,14 @@ def _percentile(node: exp.Expr) -> exp.Expr:
     return _around(node, core) if isinstance(node, exp.Filter) else core
 
 
+def _observed(node: exp.Expr) -> exp.Expr:
+    """A percentile of histograms: over the list of what was observed in each row."""
+    core = _core(node)
+    counts, share, *beside = (one.copy() for one in core.expressions)
+    lists = _around(node, _call("list", _CALL(this="fc_observed", expressions=[counts, *beside])))
+    return _call(core.name, lists, _done(share))
+
+
 def _time_average(node: exp.Expr) -> exp.Expr:
     value = _core(node).expressions[0]
     weight = exp.Case().when(value.copy().is_(exp.Null()).not_(), _interval_of(value))
@@ -296,6 +308,7 @@ _WORDS: Final[dict[str, Callable[[exp.Expr], exp.Expr]]] = {
     "time_avg": _time_average,
     "integral": _integral,
     "fc_weight": _covered,
+    **dict.fromkeys(HISTOGRAMS.values(), _observed),
 }
 _BACKSLASH: Final = exp.Literal.string("\\")
 _SIMPLE: Final[dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]]] = {

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cubes.histograms import COUNTS, LOOKUP
 from cubes.route.aliases import against_aliases, named_in
 from cubes.route.beside import against_derived
+from cubes.route.implied import implied, needed_dims, parts_of
 from cubes.route.parts import predicate_key
-from cubes.route.window import conjuncts
 
 if TYPE_CHECKING:
     from cubes.route.statement import Block, Statement
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fit:
-    """A cube that can answer a block: by grain, the cheapest fitting cuboid; `kept` as in Plan."""
+    """A cube that can answer a block: by grain, the fitting cuboids, the cheapest first; `kept` as in Plan."""
 
     cube: CubeState
-    cuboids: Mapping[str, int]
+    cuboids: Mapping[str, tuple[int, ...]]
     kept: Mapping[str, str]
 
 
@@ -63,16 +64,17 @@ def _fits(block: Block, view: View) -> tuple[list[Fit], list[Candidate]]:
     for state in view.fact(block.fact).cubes:
         kept = _kept(block, state, view)
         against = against_aliases(block, state.cube, view) or _against_cube(block, state, kept)
-        needed = block.dims.union(*(part.dims for part in block.parts if part.name not in kept))
+        needed = needed_dims(block, state.cube, kept)
         derived = [one for name, one in view.derived(block.fact).items() if name in needed]
         plain = needed - {one.name for one in derived}
-        best: dict[str, int] = {}
+        best: dict[str, tuple[int, ...]] = {}
         for grain in state.cube.grains:
             reason = against or _against_grain(block, state, grain)
             fitting = []
-            for cuboid in state.cube.cuboids:
+            for cuboid in state.expired.cuboids(state.cube, grain):
                 missing = sorted(plain - set(state.cube.kept(cuboid)))
-                why = reason or (f"lacks {', '.join(missing)}" if missing else _against_slots(block, state, cuboid))
+                why = reason or (f"lacks {', '.join(missing)}" if missing else "")
+                why = why or _against_slots(block, state, cuboid, grain)
                 for one in derived:
                     why = why or against_derived(one, state, cuboid, grain, view)
                 rows = state.rows.get((grain, cuboid), 0)
@@ -80,7 +82,7 @@ def _fits(block: Block, view: View) -> tuple[list[Fit], list[Candidate]]:
                 if not why:
                     fitting.append((rows, cuboid.bit_count(), cuboid))
             if fitting:
-                best[grain] = min(fitting)[2]
+                best[grain] = tuple(cuboid for _, _, cuboid in sorted(fitting))
         if best:
             found.append(Fit(state, best, kept))
     return found, tried
@@ -106,13 +108,15 @@ def _against_cube(block: Block, state: CubeState, kept: Mapping[str, str]) -> st
     if state.withdrawn:
         return "trusted rows were withdrawn since it was built"
     if state.cube.where:
-        held = {predicate_key(node) for node in conjuncts(block.where)}
-        if predicate_key(state.cube.where) not in held:
+        held = {predicate_key(node) for node in implied(block, state.cube)}
+        if parts_of(state.cube.where) - held:
             return f"holds only rows with {state.cube.where}"
     names = {one.name for one in state.cube.states}
     missing = sorted({name for part in block.parts if part.name not in kept for name in part.states} - names)
     if missing:
         return f"keeps no {', '.join(missing)}"
+    if COUNTS in block.sketches and LOOKUP in state.stale:
+        return f"lookup {LOOKUP} has changed since it was built"
     slots = sorted(block.sketches - {sketch.name for sketch in state.cube.sketches})
     return f"keeps no slots of {', '.join(slots)}" if slots else ""
 
@@ -126,10 +130,12 @@ def _against_grain(block: Block, state: CubeState, grain: str) -> str:
     return ""
 
 
-def _against_slots(block: Block, state: CubeState, cuboid: int) -> str:
+def _against_slots(block: Block, state: CubeState, cuboid: int, grain: str) -> str:
     """Slots are kept in some of the cuboids only."""
     lacking = sorted(
-        sketch.name for sketch in state.cube.sketches if sketch.name in block.sketches and cuboid not in sketch.cuboids
+        sketch.name
+        for sketch in state.cube.sketches
+        if sketch.name in block.sketches and not state.expired.keeps(state.cube, sketch, cuboid, grain)
     )
     return f"keeps no slots of {', '.join(lacking)}" if lacking else ""
 

@@ -12,7 +12,18 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from cubes.route.grammar import AGGREGATES, CLAUSES, MAX_BYTES, MAX_DEPTH, MAX_TOKENS, NODES, PARTS, TYPES, WORDS
+from cubes.route.grammar import (
+    AGGREGATES,
+    CLAUSES,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_TOKENS,
+    NODES,
+    PARTS,
+    TYPES,
+    UNITS,
+    WORDS,
+)
 from cubes.route.lower import is_volatile
 from lake.errors import QueryError, did_you_mean
 
@@ -92,6 +103,11 @@ def _check(node: exp.Expr) -> None:
     ]:
         what = unread[0].rstrip("_").replace("_", " ").upper()
         raise QueryError(f"{what} is not supported in {_shown(node)}.", todo="Leave it out.", code="0A000")
+    elif isinstance(node, exp.Interval):
+        _interval(node)
+    elif isinstance(node, exp.DateBin) and isinstance(node.args.get("unit"), exp.Var):
+        # A bare text there is the origin.
+        node.set("unit", exp.cast(exp.Literal.string(node.args["unit"].name), "TIMESTAMPTZ"))
     elif isinstance(node, exp.Count) and (node.expressions or len(node.this.expressions) > 1):
         raise QueryError("count() takes one value.", todo="Count them one by one.", code="42883")
     elif isinstance(node, exp.Order) and isinstance(node.parent, (exp.Distinct, *AGGREGATES)):
@@ -109,6 +125,21 @@ def _check(node: exp.Expr) -> None:
         raise QueryError(f"{node.sql('postgres')}: a column has no schema.", todo="Write table.column.", code="42703")
     elif isinstance(node, exp.With) and node.args.get("recursive"):
         raise QueryError("WITH RECURSIVE is not supported.", todo="Write it without RECURSIVE.", code="0A000")
+
+
+def _interval(node: exp.Interval) -> None:
+    """PostgreSQL's short names of units as the engine's long ones."""
+    unit = node.args.get("unit")
+    if isinstance(unit, exp.Var) and node.args.pop("fraction_in_string", None):
+        # The engine would cut it.
+        node.set("this", exp.Literal.string(f"{node.name} {UNITS.get(unit.name.lower(), unit.name)}"))
+        node.set("unit", None)
+    elif isinstance(unit, exp.Var):
+        name = unit.name.lower()
+        if name not in UNITS:
+            known = did_you_mean(name, UNITS) or "Use seconds, minutes, hours, days, weeks, months or years."
+            raise QueryError(f"there is no unit '{unit.name}' of an interval.", todo=known, code="22007")
+        node.set("unit", exp.Var(this=UNITS[name].upper()))
 
 
 def _name(node: exp.Identifier) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import sqlglot
 from sqlglot import exp
 
+from cubes.histograms import COUNTS
+from cubes.histograms import WORDS as HISTOGRAMS
 from cubes.route.grammar import AGGREGATES
 from cubes.route.kinds import is_exact, kind
 from cubes.route.lower import percentile_parts
@@ -22,7 +24,7 @@ from cubes.spread import FRACTIONS, SQUARES, final_sql, is_split
 from lake.facts import Fact, duck_type
 
 _SCALES = {"integer": 0, "interval": 3, "duration": 6, "decimal": 9}
-_WORDS = ("approx_percentile", "time_avg", "integral", "fc_weight")
+_WORDS = ("approx_percentile", "time_avg", "integral", "fc_weight", *HISTOGRAMS.values())
 _Pair = tuple[exp.Expr, exp.Expr]
 
 
@@ -72,6 +74,10 @@ class PartMaker:
             self.uses(condition)
         if isinstance(core, exp.WithinGroup) or core.name == "approx_percentile":
             return self._quantile(node, name, condition)
+        if core.name in HISTOGRAMS.values():
+            if core.expressions[0].table != self.alias:
+                raise Unfit("a percentile of the query around it stands inside the block")
+            return Term(name, node, "double", "", Quantile(core.name, COUNTS, core.expressions[1].name, condition))
         distinct = self._distinct(core, condition)
         if distinct is not None:
             return Term(name, node, kind(node), "", distinct=distinct)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from cubes.route.lower import lower
 from cubes.route.source import rows_sql
 from cubes.route.span import Window
 from cubes.route.window import split_window
+from cubes.segments import segment_range
 from lake.errors import QueryError
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def pushdown(statement: Statement, view: View) -> Statement:
     for table in list(tree.find_all(exp.Table)):
         if "fact" in table.meta:
             name, window = table.meta["fact"], _window(table, view)
-            _refuse_expired(view.fact(name), window)
+            _refuse_expired(view.fact(name), window, columns)
             scanned.append((name, window))
             mine = {column.name for column in tree.find_all(exp.Column) if column.table == table.alias}
             # A derived dimension costs a join: only those that are meant.
@@ -45,7 +47,7 @@ def pushdown(statement: Statement, view: View) -> Statement:
     return replace(statement, tree=tree, scanned=tuple(scanned), sql=lower(tree).sql("duckdb"))
 
 
-def _refuse_expired(state: FactState, window: Window) -> None:
+def _refuse_expired(state: FactState, window: Window, named: Collection[str]) -> None:
     """A range without its rows would look like one in which nothing happened."""
     gone = [] if window.empty else overlap(state.expired, *window.moments())
     if not gone:
@@ -54,9 +56,27 @@ def _refuse_expired(state: FactState, window: Window) -> None:
     whole = f"whole buckets of what a cube keeps: {'; '.join(cubes)}" if cubes else "a cube, which there is none of"
     raise QueryError(
         f"rows of {state.fact.name} of {spans(gone)} have expired, and no cells that are left can answer this.",
-        todo=f"Ask from {gone[-1] + timedelta(days=1)} on (WHERE ts >= ...), or for {whole}.",
+        todo=f"Ask from {gone[-1] + timedelta(days=1)} on (WHERE ts >= ...), or for {whole}.{_told_from(state, named)}",
         code="22023",
     )
+
+
+def _told_from(state: FactState, named: Collection[str]) -> str:
+    """From when on cells tell the named dimensions that have aged out of some, by cube and grain."""
+    found = ""
+    for held in state.cubes:
+        for name in sorted({name for names in held.expired.untold.values() for name in names}.intersection(named)):
+            ends = {
+                grain: [
+                    segment_range(of_grain, segment)[1]
+                    for (of_grain, segment), names in held.expired.untold.items()
+                    if of_grain == grain and name in names
+                ]
+                for grain in held.cube.grains
+            }
+            told = [f"at {grain} {f'from {max(at):%Y-%m-%d} on' if at else 'always'}" for grain, at in ends.items()]
+            found += f" {name} has aged out: cube {held.cube.name} tells it {', '.join(told)}."
+    return found
 
 
 def _window(table: exp.Table, view: View) -> Window:

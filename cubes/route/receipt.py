@@ -7,7 +7,7 @@ block, what quarantine holds of the same days and site, and for samples how much
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from cubes.route.parts import aggregates
 from cubes.route.source import rows_sql
 from cubes.route.span import Window, moment
 from cubes.route.statement import Block
+from cubes.route.widths import widths
 from cubes.route.window import conjuncts
 from lake import tables
 from lake.times import iso
@@ -88,6 +89,7 @@ def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, floa
                     **_of_rows(fact, window, view, "", None, columns=frozenset()),
                 }
             )
+    wide = widths(statement, view)
     return {
         "path": path_of(statement),
         "reason": "; ".join(dict.fromkeys(block["reason"] for block in blocks if block["reason"])),
@@ -95,8 +97,8 @@ def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, floa
         "versions": {fact: _versions(fact, view) for fact in sorted({block["fact"] for block in blocks})},
         "rows": sum(block["rows"] for block in blocks),
         "columns": [
-            {"name": name, "relative_error": error}
-            for (name, _), error in zip(statement.outputs, errors_of(statement), strict=True)
+            {"name": name, "relative_error": error, **wide.get(place, {})}
+            for place, ((name, _), error) in enumerate(zip(statement.outputs, errors_of(statement), strict=True))
         ],
         "policy": "none",
         "latency_ms": {name: round(value, 3) for name, value in latency_ms.items()},
@@ -133,10 +135,14 @@ def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any
         "range": block.window.shown(),
         "pieces": [_piece(plan, place) for place in range(len(plan.pieces))],
         "raw_edges": [edge.shown() for edge in plan.edges],
-        "tail": None if plan.tail is None else {"after_batch": plan.cube.watermark, "range": plan.tail.shown()},
+        "tail": {"after_batch": plan.cube.watermark, "range": _span(plan.tail).shown()} if plan.tail else None,
         "rows": rows,
         **_quality(block.fact, block.window, view, block, covered),
     }
+
+
+def _span(windows: Sequence[Window]) -> Window:
+    return Window(windows[0].start, windows[-1].end)
 
 
 def _piece(plan: Plan, place: int) -> dict[str, Any]:

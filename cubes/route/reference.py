@@ -23,8 +23,10 @@ by name, never dropped. Everything is read at one vector of versions, and times 
   within 0.55 % of the exact value and the receipt says so; wherever a percentile decides what else is shown (HAVING,
   ORDER BY, an outer query) it is taken from rows. A sum of doubles (`CAST(x AS double precision)`) depends on the
   order of its rows, as in PostgreSQL; columns of facts are decimals and integers, and never need it.
+- `MEASURE(name)` is what a cube declares under that name; `FROM` may name the cube. Percentiles of foreign histograms,
+  `approx_percentile(counts, 0.95)`, come with their bounds: [measures](measures.md).
 - Integers divide as integers; a quotient with a decimal is rounded once, half to even, at the ninth place.
-- Refused to guard a meaning: adding up `value` of more than one metric.
+- Refused to guard a meaning: adding up `value` of more than one metric, in a sub-query too.
 """
 # What the parser calls otherwise than users do.
 _SPELLED: Final = {

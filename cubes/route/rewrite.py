@@ -14,9 +14,12 @@ from sqlglot import exp
 
 from cubes.buckets import quantile_sql, ranked_sql, slots_sql
 from cubes.distinct import count_sql, hash_sql, smallest_sql
+from cubes.histograms import observed_sql, percentiles_sql
+from cubes.route.implied import implied
 from cubes.route.kinds import kind
 from cubes.route.lower import engine_sql
 from cubes.route.source import Source, sources
+from cubes.route.window import conjuncts
 from lake.errors import QueryError
 
 if TYPE_CHECKING:
@@ -97,7 +100,8 @@ def _partial(block: Block, plan: Plan, source: Source) -> str:
     for part in block.parts:
         value = _state(part, plan, source)
         columns.append(f"CAST({value} AS {part.type}) AS {part.name}" if part.type else f"{value} AS {part.name}")
-    return f"SELECT {', '.join(columns) or '1 AS one'} FROM {_from(block, source.sql)}{_where(block)}"
+    where = _where(block, _certain(plan, source))
+    return f"SELECT {', '.join(columns) or '1 AS one'} FROM {_from(block, source.sql)}{where}"
 
 
 def _from(block: Block, relation: str) -> str:
@@ -121,8 +125,14 @@ def _state(part: Part, plan: Plan, source: Source) -> str:
     return _quoted(kept) if kept else engine_sql(part.cell)
 
 
-def _where(block: Block, *more: exp.Expr | None) -> str:
-    conditions = [node for node in (block.where, *more) if node is not None]
+def _certain(plan: Plan, source: Source) -> list[exp.Expr]:
+    """The parts of WHERE that needn't be asked of a source."""
+    return implied(plan.block, plan.cube.cube) if source.cells else []
+
+
+def _where(block: Block, certain: Sequence[exp.Expr], *more: exp.Expr | None) -> str:
+    asked = [node for node in conjuncts(block.where) if node not in certain]
+    conditions = [node for node in (*asked, *more) if node is not None]
     return f" WHERE {' AND '.join(f'({engine_sql(node)})' for node in conditions)}" if conditions else ""
 
 
@@ -147,6 +157,9 @@ def _quantiles(block: Block, plan: Plan, read: Sequence[Source], terms: Sequence
     wanted = [term.quantile for term in terms if term.quantile is not None]
     keys = list(block.keys)
     slots = " UNION ALL ".join(_slots(block, plan, source, wanted[0]) for source in read)
+    if wanted[0].histogram:
+        named = {term.name: (one.function, one.share) for term, one in zip(terms, wanted, strict=True)}
+        return percentiles_sql(f"({slots})", keys, named)
     ranked = ranked_sql(f"({slots})", keys)
     same = " AND ".join(f"fc_ranked.{key} IS NOT DISTINCT FROM fc_merged.{key}" for key in keys) or "true"
     values = [
@@ -168,11 +181,14 @@ def _slots(block: Block, plan: Plan, source: Source, quantile: Quantile) -> str:
     condition = quantile.condition
     if source.cells:
         slots = source.slots[quantile.column]
-        where = _where(block, condition)
+        where = _where(block, _certain(plan, source), condition)
         return f"SELECT {', '.join([*keys, 'slot', 'n'])} FROM {_from(block, slots)}{where}"
+    if quantile.histogram:
+        relation = f"{_from(block, source.sql)}{_where(block, [], condition)}"
+        return observed_sql(relation, "".join(f"{key}, " for key in keys), f"{_quoted(block.alias)}.")
     value = exp.column(quantile.column, table=block.alias, quoted=True)
     columns = ", ".join([*keys, f"{slots_sql(engine_sql(value))} AS slot", "1 AS n"])
-    where = _where(block, condition, value.is_(exp.Null()).not_())
+    where = _where(block, [], condition, value.is_(exp.Null()).not_())
     return f"SELECT {columns} FROM {_from(block, source.sql)}{where}"
 
 
@@ -187,10 +203,11 @@ def _hashes(block: Block, plan: Plan, read: Sequence[Source], distinct: Distinct
     parts = []
     for source in read:
         if source.cells:
-            relation, columns, where = source.slots[distinct.sketch], ["slot", "n"], _where(block, distinct.condition)
+            relation, columns = source.slots[distinct.sketch], ["slot", "n"]
+            where = _where(block, _certain(plan, source), distinct.condition)
         else:
             relation, columns = source.sql, [f"{hash_sql(engine_sql(value))} AS slot", "1 AS n"]
-            where = _where(block, distinct.condition, value.is_(exp.Null()).not_())
+            where = _where(block, [], distinct.condition, value.is_(exp.Null()).not_())
         parts.append(f"SELECT {', '.join([*keys, *columns])} FROM {_from(block, relation)}{where}")
     return smallest_sql(f"({' UNION ALL '.join(parts)})", list(block.keys), _most(plan, distinct))
 
@@ -214,8 +231,9 @@ def _rows_sql(block: Block, plan: Plan, read: Iterable[Source]) -> str:
     parts = []
     for source in read:
         rows = "sum(rows)" if source.cells else "count(*)"
+        where = _where(block, _certain(plan, source))
         seconds = ("sum(sum_interval_s)" if source.cells else "sum(interval_s)") if timed else "NULL"
-        parts.append(f"SELECT {rows} AS n, {seconds} AS s FROM {_from(block, source.sql)}{_where(block)}")
+        parts.append(f"SELECT {rows} AS n, {seconds} AS s FROM {_from(block, source.sql)}{where}")
     return f"SELECT CAST(coalesce(sum(n), 0) AS BIGINT), sum(s) FROM ({' UNION ALL '.join(parts)})"
 
 

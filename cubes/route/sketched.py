@@ -6,17 +6,24 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from cubes.histograms import COUNTS
+
 
 @dataclass(frozen=True)
 class Quantile:
-    """A percentile of a value column: `low` and `high` name the parts of its exact extremes."""
+    """A percentile of a value column, with the names of the parts of its exact extremes; of histograms without."""
 
     function: str
     column: str
     share: str
     condition: exp.Expr | None
-    low: str
-    high: str
+    low: str = ""
+    high: str = ""
+
+    @property
+    def histogram(self) -> bool:
+        """Whether it is of histograms; cells know as much of those as rows do."""
+        return self.column == COUNTS
 
 
 @dataclass(frozen=True)

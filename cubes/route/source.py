@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from cubes.histograms import BESIDE, COUNTS
 from cubes.measures import quoted
 from cubes.route.aliases import aliased
 from cubes.route.beside import inputs_of, is_kept, with_derived
@@ -41,17 +42,17 @@ class Source:
 def sources(plan: Plan, view: View) -> list[Source]:
     """The relations that together hold the block's range, each moment once."""
     found = []
-    by_grain: dict[str, list[Piece]] = {}
+    alike: dict[tuple[str, int], list[Piece]] = {}
     for piece in plan.pieces:
-        by_grain.setdefault(piece.grain, []).append(piece)
-    for pieces in by_grain.values():
+        alike.setdefault((piece.grain, piece.cuboid), []).append(piece)
+    for pieces in alike.values():
         found.append(_cells(plan, pieces, view))
     state = view.fact(plan.block.fact)
     columns = _fact_columns(plan.block)
     if plan.edges:
         found.append(Source(rows_sql(state, plan.edges, view, columns), cells=False))
-    if plan.tail is not None:
-        found.append(Source(rows_sql(state, [plan.tail], view, columns, plan.cube.watermark), cells=False))
+    if plan.tail:
+        found.append(Source(rows_sql(state, plan.tail, view, columns, plan.cube.watermark), cells=False))
     return found
 
 
@@ -132,7 +133,8 @@ def _cell_columns(plan: Plan) -> frozenset[str]:
 def _fact_columns(block: Block) -> frozenset[str]:
     """The columns of the fact's rows that the block reads; interval_s is for the receipt."""
     nodes = [*_conditions(block), *(part.row for part in block.parts)]
-    return frozenset({*_named(nodes), *block.sketched, "interval_s"})
+    beside = BESIDE if COUNTS in block.sketched else ()
+    return frozenset({*_named(nodes), *block.sketched, *beside, "interval_s"})
 
 
 def _conditions(block: Block) -> list[exp.Expr]:

@@ -36,6 +36,11 @@ class Window:
         return [None if at is None else moment(at).isoformat().replace("+00:00", "Z") for at in (self.start, self.end)]
 
 
+def micros(at: datetime) -> int:
+    """A UTC time as microseconds since 1970."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
 def moment(us: int) -> datetime:
     """Microseconds since 1970 as a UTC time."""
     return EPOCH + timedelta(microseconds=us)

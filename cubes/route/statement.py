@@ -49,7 +49,9 @@ class Term:
     @property
     def approximate(self) -> bool:
         """Whether cells may give another value than rows."""
-        return self.quantile is not None or (self.distinct is not None and not self.distinct.exact)
+        if self.quantile is not None:
+            return not self.quantile.histogram
+        return self.distinct is not None and not self.distinct.exact
 
 
 @dataclass(frozen=True)

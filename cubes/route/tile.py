@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cubes.route.span import Window
+from cubes.ageout import told_cuboids
+from cubes.route.span import Window, micros
 from cubes.route.statement import Block, Piece
+from cubes.segments import segment_range
 from lake.times import GRAINS
 
 if TYPE_CHECKING:
+    from cubes.expired import Expired
     from cubes.route.match import Fit
     from cubes.route.statement import Statement
     from cubes.route.view import CubeState, FactState, View
@@ -23,14 +26,15 @@ if TYPE_CHECKING:
 class Plan:
     """How one block is answered from one cube: whole buckets, edges from rows, and the tail that the cube lacks.
 
-    `kept` maps parts to the conditional counts of the cube that stand for them.
+    `tail` are the ranges of the pieces where trusted has rows that the cube doesn't. `kept` maps parts to the
+    conditional counts of the cube that stand for them.
     """
 
     block: Block
     cube: CubeState
     pieces: tuple[Piece, ...]
     edges: tuple[Window, ...]
-    tail: Window | None
+    tail: tuple[Window, ...]
     rows: float
     kept: Mapping[str, str]
 
@@ -83,7 +87,7 @@ def _split(window: Window, grain: str) -> tuple[Window | None, tuple[Window, Win
 class _Tiling:
     """Runs of whole buckets and edges, both in order of time, and about how many cells and rows they read."""
 
-    runs: tuple[tuple[str, Window], ...] = ()
+    runs: tuple[Piece, ...] = ()
     edges: tuple[Window, ...] = ()
     rows: float = 0.0
 
@@ -116,12 +120,52 @@ class _Search:
         options = [self.cheapest(window, grains[1:], bucketed=bucketed)]
         inside, sides = _split(window, grains[0])
         if inside is not None and not self.fit.cube.expired.lacks_cells(grains[0], *inside.moments()):
-            cells = self.fit.cube.rows.get((grains[0], self.fit.cuboids[grains[0]]), 0)
-            middle = _Tiling(((grains[0], inside),), (), cells * _share(inside, self.state))
+            middle = self._middle(inside, grains, bucketed)
             before, after = (self.cheapest(side, grains[1:], bucketed=False) for side in sides)
-            if before is not None and after is not None:
+            if before is not None and middle is not None and after is not None:
                 options.insert(0, before.then(middle).then(after))
         return [one for one in options if one is not None]
+
+    def _middle(self, inside: Window, grains: Sequence[str], bucketed: bool) -> _Tiling | None:
+        """Whole buckets of the first grain, run by run that tells as much; finer ones where it is too little."""
+        grain, cube = grains[0], self.fit.cube
+        found = _Tiling()
+        for dropped, run in told_runs(inside, grain, cube.expired):
+            told = told_cuboids(cube.cube, cube.cube.cuboids, dropped)
+            cuboid = next((one for one in self.fit.cuboids[grain] if one in told), None)
+            if cuboid is None:
+                other = self.cheapest(run, grains[1:], bucketed=False)
+                if other is None:
+                    return None
+                found = found.then(other)
+            else:
+                cells = cube.rows.get((grain, cuboid), 0) * _share(run, self.state)
+                found = found.then(_Tiling((Piece(grain, cuboid, run),), (), cells))
+        return found if found.runs or not bucketed else None
+
+
+def told_runs(inside: Window, grain: str, expired: Expired) -> list[tuple[frozenset[str], Window]]:
+    """A run of whole buckets in pieces that tell equally much, in order of time, each with what it doesn't tell."""
+    found: list[tuple[frozenset[str], Window]] = []
+
+    def add(names: frozenset[str], run: Window) -> None:
+        if found and found[-1][0] == names:
+            run = Window(found.pop()[1].start, run.end)
+        found.append((names, run))
+
+    at = inside.start
+    for (of_grain, segment), names in sorted(expired.untold.items()):
+        start, end = (micros(moment) for moment in segment_range(of_grain, segment))
+        run = Window(start, end).meet(inside)
+        if of_grain != grain or run.empty:
+            continue
+        if at is None or at < start:
+            add(frozenset(), Window(at, start))
+        add(names, run)
+        at = end
+    if at is None or inside.end is None or at < inside.end:
+        add(frozenset(), Window(at, inside.end))
+    return found
 
 
 def _tilings(block: Block, fit: Fit, state: FactState) -> list[Plan]:
@@ -130,10 +174,16 @@ def _tilings(block: Block, fit: Fit, state: FactState) -> list[Plan]:
     best = _Search(fit, state).cheapest(block.window, coarse_first, bucketed=True)
     if best is None:
         return []
-    pieces = tuple(Piece(grain, fit.cuboids[grain], run) for grain, run in best.runs)
-    inner = Window(pieces[0].window.start, pieces[-1].window.end)
-    tail = inner if fit.cube.lagging else None
-    return [Plan(block, fit.cube, pieces, best.edges, tail, best.rows, fit.kept)]
+    pieces: list[Piece] = []
+    tail: list[Window] = []
+    for piece in best.runs:
+        met = bool(pieces) and pieces[-1].window.end == piece.window.start
+        if met and (pieces[-1].grain, pieces[-1].cuboid) == (piece.grain, piece.cuboid):
+            piece = Piece(piece.grain, piece.cuboid, Window(pieces.pop().window.start, piece.window.end))
+        pieces.append(piece)
+        tail.append(Window(tail.pop().start, piece.window.end) if met else piece.window)
+    newer = tuple(tail) if fit.cube.lagging else ()
+    return [Plan(block, fit.cube, tuple(pieces), best.edges, newer, best.rows, fit.kept)]
 
 
 def _share(window: Window, state: FactState) -> float:

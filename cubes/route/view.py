@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cubes.expired import Expired, expired_in
+from cubes.histograms import rests_on
 from cubes.lookup_state import differs, lookups_of, transaction
 from cubes.measures import quoted
 from cubes.model import Cube, Derived
@@ -19,12 +20,13 @@ from cubes.plan.versions import built_digests, old_versions
 from cubes.route.aliases import Aliases, resolved
 from cubes.route.span import Window
 from cubes.segments import segment_range, table_of
-from cubes.stored import inherited
 from lake import delta, tables
 from lake.deletions import Deletion, expired_days, read_deletions
 from lake.errors import LakeError, QueryError, did_you_mean
 from lake.facts import Fact, load_facts
 from lake.lookups import load_lookups
+from lake.places import is_remote
+from lake.shared import has_table
 from lake.times import EPOCH
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ class Shelf:
     def serving(self, cube: Cube) -> tuple[Cube, Snapshot]:
         """The version of a cube that answers: the declared one, or until it is built an older one that was."""
         ref = self.table_of(cube)
-        if (ref.path(self.lake) / "_delta_log").is_dir():
+        if is_remote(self.lake) or has_table(ref.path(self.lake)):
             snapshot = self.latest(ref)
             if snapshot.txn("build") is not None:
                 return cube, snapshot
@@ -164,7 +166,7 @@ class Shelf:
                 old = None if version is None else self.at(newest.ref, version)
             except LakeError:
                 old = None
-            self.compared[key] = old is None or differs(self.duck, newest.ref.name, old, newest, cube.derived)
+            self.compared[key] = old is None or differs(self.duck, newest.ref.name, old, newest, rests_on(cube))
         return self.compared[key]
 
     def times_of(self, lookup: Snapshot, columns: tuple[str, ...]) -> tuple[int, ...]:
@@ -282,7 +284,7 @@ class View:
         withdrawn = lagging and not _only_grew(self.shelf.at(trusted.ref, source), trusted)
         rows = self.shelf.cells(snapshot)
         stale = frozenset(name for name in lookups_of(cube) if self._is_stale(cube, snapshot, name))
-        gone = expired_in(self.shelf.deletions(trusted.ref.name), cube, inherited(snapshot))
+        gone = expired_in(self.shelf.deletions(trusted.ref.name), cube, snapshot)
         return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone)
 
     def _is_stale(self, cube: Cube, cells: Snapshot, name: str) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cubes.cells import work_cells
 from cubes.compact import merged_sql
+from cubes.expired import Expired
 from cubes.model import Cube
 from cubes.segments import table_of
 from cubes.source import Source
@@ -54,7 +55,7 @@ class _Job:
     number: int
     stats: tuple[str, ...]
     order: str
-    gone: frozenset[tuple[str, str]]
+    gone: Expired
 
 
 def spark_cells(
@@ -65,18 +66,16 @@ def spark_cells(
     *,
     stats: Sequence[str],
     order: str,
-    gone: Iterable[tuple[str, str]] = (),
+    gone: Expired,
 ) -> SparkCells:
-    """Make and write the cells of the source's rows, but for segments that are `gone`.
+    """Make and write the cells of the source's rows, but for segments of which they are `gone`.
 
     The workers see the lake's folder at the same path. Errors: ConfigError when Spark can't start.
     """
     session = spark_session(settings)
     # Workers have working folders of their own.
     source = replace(source, snapshot=replace(source.snapshot, root=source.snapshot.root.resolve()))
-    job = _Job(
-        replace(settings, lake=settings.lake.resolve()), source.cube, number, tuple(stats), order, frozenset(gone)
-    )
+    job = _Job(replace(settings, lake=settings.lake.resolve()), source.cube, number, tuple(stats), order, gone)
     days = list(source.days())
     if not days:
         return SparkCells([], 0, {})
@@ -98,11 +97,11 @@ def _spread(days: Sequence[date], tasks: int) -> list[list[date]]:
 
 def _maker(job: _Job) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def make(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with _engine(job) as duck:
+        with task_engine(job.settings) as duck:
             for batch in batches:
                 for relation in batch.column("relation").to_pylist():
                     with work_cells(duck, job.cube, relation) as work:
-                        for grain, segment in [part for part in work.segments() if part not in job.gone]:
+                        for grain, segment in [part for part in work.segments() if part not in job.gone.segments]:
                             yield from _batches(duck, job.cube, work.select(grain, segment, job.number))
 
     return make
@@ -112,7 +111,7 @@ def _writer(job: _Job) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Recor
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        with _engine(job) as duck:
+        with task_engine(job.settings) as duck:
             _gather(duck, job.cube, batches)
             for grain, segment in duck.sql("SELECT DISTINCT grain, segment FROM fc_gathered ORDER BY ALL"):
                 for told in _write(job, duck, grain, segment):
@@ -127,6 +126,7 @@ def _write(job: _Job, duck: Duck, grain: str, segment: str) -> Iterator[dict[str
     # A week or month has come in parts, from the tasks of its days.
     whole = f"SELECT * {of_segment}"
     cells = whole if GRAINS[grain].within_day else merged_sql(job.cube, f"({whole})")
+    cells = job.gone.new_sql(job.cube, cells, grain, segment)
     files = duck.write(
         cells,
         job.settings.lake,
@@ -175,10 +175,10 @@ def _batches(duck: Duck, cube: Cube, select: str) -> Iterator[pa.RecordBatch]:
 
 
 @contextmanager
-def _engine(job: _Job) -> Iterator[Duck]:
+def task_engine(settings: Settings) -> Iterator[Duck]:
     """An engine of the task's own, with one thread, as a task is one core; what it spills goes with it."""
     spill = Path(tempfile.mkdtemp(prefix="fleetcube-task-"))
-    duck = connect(replace(job.settings, threads=1), spill=spill)
+    duck = connect(replace(settings, threads=1), spill=spill)
     try:
         yield duck
     finally:

@@ -19,9 +19,9 @@ def cube() -> None:
 
 @cube.command("list")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@with_settings()
+@with_settings(needs_lake=True)
 def list_cubes(settings: Settings, form: str) -> None:
-    """Each cube: fact, grains, cuboids, cells, and up to which trusted batch it stands."""
+    """Each cube: fact, grains, cuboids, cells, bytes against trusted rows and budget, and how far it stands."""
     from fleetcube.cube_state import cube_states
 
     rows = [vars(state) for state in cube_states(settings)]
@@ -29,11 +29,15 @@ def list_cubes(settings: Settings, form: str) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     click.echo(
-        f"{'cube':<16} {'fact':<12} {'grains':<10} {'cuboids':>7} {'cells':>10} {'builds':>6} {'batch':>6}  definition"
+        f"{'cube':<16} {'fact':<12} {'grains':<10} {'cuboids':>7} {'cells':>10} {'MiB':>8} {'× raw':>6} "
+        f"{'budget':>6} {'builds':>6} {'batch':>6}  definition"
     )
     for row in rows:
         grains = ",".join(row["grains"])
         line = f"{row['name']:<16} {row['fact']:<12} {grains:<10} {row['cuboids']:>7} {row['cells']:>10,} "
+        share = f"{row['size_bytes'] / row['raw_bytes']:.2f}" if row["raw_bytes"] else "-"
+        budget = "-" if row["budget_bytes_per_raw_byte"] is None else f"{row['budget_bytes_per_raw_byte']:g}"
+        line += f"{row['size_bytes'] / 2**20:>8.1f} {share:>6} {budget:>6} "
         click.echo(line + f"{row['build']:>6} {row['watermark']:>6}  {row['digest']}")
 
 
@@ -57,14 +61,21 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
     """Recompute cubes from trusted rows and compare every cell; a difference is an error."""
     from cubes.verify import verify as verify_cube
     from fleetcube.cube_state import chosen_cubes
+    from fleetcube.progress import Progress
     from fleetcube.results import verify_text
     from lake.duck import connect
     from lake.errors import LakeError
 
+    progress = Progress(settings.log)
     duck = connect(settings)
     failed = []
     for found in chosen_cubes(settings, names):
-        result = verify_cube(settings, duck, found, since=_day(since), until=_day(until))
+
+        def note(step: str, done: int, of: int, name: str = found.name) -> None:
+            progress.note(f"verify {name}: {step} ({done} of {of})")
+
+        with progress.step(f"verify {found.name}"):
+            result = verify_cube(settings, duck, found, since=_day(since), until=_day(until), progress=note)
         click.echo(verify_text(result))
         failed += [] if result.holds else [found.name]
     if failed:

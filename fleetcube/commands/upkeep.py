@@ -17,9 +17,8 @@ from lake.settings import Settings
 @with_settings(needs_lake=True)
 def retain(settings: Settings, apply: bool, proofs: bool, form: str) -> None:
     """The retention plan: what would go, why, and what must reconcile first; with --apply it goes."""
-    from fleetcube.cube_state import retention_plan
     from fleetcube.results import retain_text
-    from fleetcube.retained import apply_retention, proof_lines
+    from fleetcube.retained import apply_retention, proof_lines, retention_plan
 
     if proofs:
         for line in proof_lines(settings):

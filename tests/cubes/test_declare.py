@@ -148,7 +148,8 @@ def definitions(draw: st.DrawFn) -> dict[str, Any]:
         "cuboids": draw(st.lists(some(DIMENSIONS), max_size=3)),
         "groups": groups(draw),
         "keep": {grain: draw(st.sampled_from(["3d", "10y"])) for grain in draw(some(tuple(grains)))},
-        "budget": draw(st.sampled_from([{}, {"cuboids": 9, "bytes_per_raw_byte": Decimal("0.25")}])),
+        "age_out": {name: draw(st.sampled_from(["90d", "1y"])) for name in draw(some(DIMENSIONS, max_size=2))},
+        "budget": draw(st.sampled_from([{}, {"cuboids": 9, "bytes_per_raw_byte": Decimal("0.25"), "from_mib": 8}])),
     }
     fields = {name: value for name, value in wanted.items() if draw(st.booleans())}
     dimensions = draw(some(DIMENSIONS, min_size=1))

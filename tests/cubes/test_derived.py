@@ -111,6 +111,17 @@ def tally(values: list[Any]) -> dict[Any, int]:
     return {value: values.count(value) for value in set(values)}
 
 
+@pytest.fixture(scope="module")
+def asked_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    """A lake that is only read."""
+    folder = tmp_path_factory.mktemp("derived")
+    (folder / "lake").mkdir()
+    lake = Lake(Settings(lake=folder / "lake", memory_mib=512), small_cube(folder, TEXT), rows_of(1, 400))
+    publish_lookup(lake.settings.lake, lake.duck, "metrics", load_lookups()["metrics"].rows)
+    yield lake
+    lake.session.close()
+
+
 @pytest.fixture
 def made(settings: Settings, tmp_path: Path) -> Iterator[Lake]:
     lake = Lake(settings, small_cube(tmp_path, TEXT), rows_of(1, 400))
@@ -118,20 +129,20 @@ def made(settings: Settings, tmp_path: Path) -> Iterator[Lake]:
     lake.session.close()
 
 
-def test_derived_dimensions_follow_the_declared_ones(made: Lake) -> None:
-    cube = made.cube
+def test_derived_dimensions_follow_the_declared_ones(asked_of: Lake) -> None:
+    cube = asked_of.cube
     assert cube.dimensions == ("metric", "hardware", "site", "vendor", "memory_gib", "load", "memory", "size")
     assert [one.edges for one in cube.derived] == [(), (), ("-1", "0", "2.5", "10"), ("40", "80"), ("7", "70")]
 
 
-def test_cells_and_rows_say_what_plain_python_says(made: Lake) -> None:
-    assert made.counts("vendor") == tally([vendor(row) for row in made.rows])
-    assert made.counts("load") == tally([band(row["value"], ["-1", "0", "2.5", "10"]) for row in made.rows])
+def test_cells_and_rows_say_what_plain_python_says(asked_of: Lake) -> None:
+    assert asked_of.counts("vendor") == tally([vendor(row) for row in asked_of.rows])
+    assert asked_of.counts("load") == tally([band(row["value"], ["-1", "0", "2.5", "10"]) for row in asked_of.rows])
     sizes = {'{"size":"7"}': "[7,70)", '{"size":"69.9"}': "[7,70)"}
-    assert made.counts("size") == tally([sizes.get(row["labels"]) for row in made.rows])
+    assert asked_of.counts("size") == tally([sizes.get(row["labels"]) for row in asked_of.rows])
     memory = {"h100": "[80,inf)", "mi300": "[80,inf)"}
-    assert made.counts("memory") == tally([memory.get(row["hardware"]) for row in made.rows])
-    report = verify(made.settings, made.duck, made.cube)
+    assert asked_of.counts("memory") == tally([memory.get(row["hardware"]) for row in asked_of.rows])
+    report = verify(asked_of.settings, asked_of.duck, asked_of.cube)
     assert report.holds, report.shown
 
 
@@ -148,8 +159,8 @@ def test_cells_and_rows_say_what_plain_python_says(made: Lake) -> None:
             WHERE metric = 'gpu.power' GROUP BY 1""", "cube"),
     ],
 )  # fmt: skip
-def test_derived_dimensions_in_sql(made: Lake, sql: str, path: str) -> None:
-    answer = made.ask(sql)
+def test_derived_dimensions_in_sql(asked_of: Lake, sql: str, path: str) -> None:
+    answer = asked_of.ask(sql)
     assert answer.path == path, answer.notices
 
 
@@ -178,9 +189,8 @@ def test_derived_dimensions_in_sql(made: Lake, sql: str, path: str) -> None:
             GROUP BY 1""", "raw"),
     ],
 )  # fmt: skip
-def test_lookups_that_a_statement_joins(made: Lake, sql: str, path: str) -> None:
-    publish_lookup(made.settings.lake, made.duck, "metrics", load_lookups()["metrics"].rows)
-    answer = made.ask(sql)
+def test_lookups_that_a_statement_joins(asked_of: Lake, sql: str, path: str) -> None:
+    answer = asked_of.ask(sql)
     assert answer.path == path, answer.notices
     assert answer.receipt["rows"] >= 0
 

@@ -45,6 +45,17 @@ def test_a_definition_becomes_a_cube(tmp_path: Path) -> None:
     assert cube.sketch("value", "1h", 0b110) is None
 
 
+def test_dimensions_age_out_in_order_and_no_later_than_what_they_are_looked_up_by(tmp_path: Path) -> None:
+    cube = load(tmp_path, TEXT + "age_out: {site: 1y, host: 90d}\n")
+    assert cube.age_out == (("host", 90), ("site", 366))
+    counted = "cube: small\nfact: requests\ngrains: [1d]\ndimensions: [site, hardware]\nmeasures: {n: count}\n"
+    with pytest.raises(DefinitionError, match="'vendor' is looked up by 'hardware', so it can't be told for longer"):
+        load(tmp_path, counted + "joins: {hardware: [vendor]}\nage_out: {hardware: 90d, vendor: 91d}\n")
+    assert load(tmp_path, counted + "joins: {hardware: [vendor]}\nage_out: {vendor: 90d}\n").age_out
+    with pytest.raises(DefinitionError, match="no dimension would be left"):
+        load(tmp_path, counted + "age_out: {hardware: 90d, site: 91d}\n")
+
+
 def test_groups_expand(tmp_path: Path) -> None:
     groups = "groups:\n  - {mandatory: [metric], hierarchies: [[site, host]]}\n"
     text = TEXT.replace("cuboids: [[site, metric], [host, metric], [metric]]\n", groups)
@@ -55,6 +66,7 @@ def test_the_digest_names_what_changes_a_cell_and_nothing_else(tmp_path: Path) -
     digest = load(tmp_path, TEXT).digest
     assert len(digest) == 12
     assert digest == load(tmp_path, TEXT + "keep: {5m: 1d}\ndescription: Other\n").digest
+    assert digest == load(tmp_path, TEXT + "age_out: {host: 90d}\nbudget: {bytes_per_raw_byte: 2}\n").digest
     assert digest == load(tmp_path, TEXT.replace("total:", "sum_of_all:").replace("0.01", "0.02")).digest
     for old, new in (
         ("[5m, 1h, 1d]", "[1h, 1d]"),
@@ -105,6 +117,9 @@ def test_predicates_are_canonical(tmp_path: Path) -> None:
         ("cube: small", "budget: {cuboids: 3}\ncube: small", 7, "4 cuboids are over the budget of 3"),
         ("cube: small", "keep: {1h: 30d, 5m: 1y}\ncube: small", 2, "coarser grain is kept at least as long"),
         ("cube: small", "keep: {5m: long}\ncube: small", 2, "'long' is no length of time"),
+        ("cube: small", "age_out: {hots: 90d}\ncube: small", 2, "'hots' is no dimension of this cube. Did you"),
+        ("cube: small", "age_out: {host: long}\ncube: small", 2, "'long' is no length of time"),
+        ("cube: small", "age_out: {metric: 90d}\ncube: small", 2, "would mix values of different metrics"),
         ("cube: small", "cube: serving", 2, "there is a cube 'serving' already"),
         ("cube: small", "cube: small\ncubiods: []", 3, "Did you mean 'cuboids'"),
     ],

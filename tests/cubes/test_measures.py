@@ -41,6 +41,9 @@ def test_a_count_of_rows_needs_no_state_and_a_conditional_one_its_own() -> None:
 @pytest.mark.parametrize("function", ["sum", "min", "max", "avg", "quantiles"])
 @pytest.mark.parametrize("kind", ["string", "timestamp", "labels", "counts", "boolean"])
 def test_arithmetic_on_other_types_is_refused(function: str, kind: str) -> None:
+    if (function, kind) == ("quantiles", "counts"):
+        assert names(function, kind) == []  # of histograms all that is known are slots
+        return
     with pytest.raises(DefinitionError, match=f"type '{kind}' has no"):
         names(function, kind)
 

@@ -51,6 +51,16 @@ def test_shipped_cubes_hold_on_random_rows(settings: Settings) -> None:
     duck.connection.close()
 
 
+def test_it_tells_where_it_stands(built: Path, tmp_path: Path) -> None:
+    settings = Settings(lake=built)
+    cube, told = small_cube(tmp_path), list[tuple[str, int, int]]()
+    verify(settings, connect(settings), cube, progress=lambda *step: told.append(step))
+    assert [done for _, done, _ in told] == list(range(len(told)))
+    # Cells of four cuboids at three grains; slots and hashes of two cuboids at two grains.
+    assert {of for _, _, of in told} == {4 * 3 + 2 * 2 * 2}
+    assert told[0][0] == "5m cells by metric"
+
+
 def damage(duck: Duck, settings: Settings, cube: Cube, select: str) -> None:
     """Replace every file of the cube's hours by what `select` makes of its rows."""
     cells = delta.open_snapshot(settings.lake, table_of(cube))

@@ -24,6 +24,7 @@ from ingestion.spool import Spool
 from ingestion.tokens import ensure_token
 from lake.delta import open_snapshot
 from lake.duck import connect
+from lake.places import lake_path
 from lake.settings import Settings
 from lake.tables import trusted
 
@@ -64,8 +65,13 @@ def journal(lake: Path) -> None:
         spool.seal()
 
 
-def test_verbs_killed_at_every_turn_end_like_one_clean_run(tmp_path: Path) -> None:
-    clean, killed = tmp_path / "clean", tmp_path / "killed"
+@pytest.mark.parametrize("place", ["disk", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(900)])])
+def test_verbs_killed_at_every_turn_end_like_one_clean_run(
+    tmp_path: Path, place: str, request: pytest.FixtureRequest
+) -> None:
+    """The clean run is on a local disk; that of the kills there too, or in an object store."""
+    clean = tmp_path / "clean"
+    killed = lake_path(request.getfixturevalue("s3").url if place == "s3" else str(tmp_path / "killed"), tmp_path)
     clean.mkdir()
     journal(clean)
     shutil.copytree(clean, killed)

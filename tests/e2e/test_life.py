@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lifelake import NOW, Life, child
+from lifelake import KEEP, NOW, Life, child
+from s3server import S3Server
 
 from cubes.session import Session
 from fleetcube.upkeep import compact_tables
@@ -38,6 +39,8 @@ CODE = {
     "retain": "life.retire()",
     "vacuum": "life.vacuum()",
 }
+# Hours of September need not tell the host in November.
+AGES = "age_out: {host: 40d}\n"
 STEPS = st.one_of(
     st.tuples(st.just("land"), st.lists(st.sampled_from((1, 2, 33, 34, 45, 50)), min_size=1, max_size=4),
               st.sampled_from(("1", "2", "bad"))),
@@ -51,23 +54,42 @@ STEPS = st.one_of(
 def test_any_life_ends_with_books_and_cubes_that_hold(steps: list[tuple[str, list[int], str]], chance: int) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
-        life = Life(folder)
-        for place, (step, ages, value) in enumerate(steps):
-            if step == "land":
-                life.land(*ages, value=value, host="ann" if chance % (place + 2) == 0 else "bob")
-                continue
-            points = FAULTS[step]
-            kill = (chance >> place) % 4 == 0
-            if kill:
-                code = child(life, CODE[step], fault=points[(chance + place) % len(points)])
-                assert code in (0, 1, -signal.SIGKILL), f"{step} ended with {code}"
-            elif step != "vacuum":
-                life.try_step(step)
-        life.finish()
-        life.holds()
-        assert life.counted() == life.told()
+        lead(Life(folder, KEEP + AGES), steps, chance)
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@given(st.lists(STEPS, min_size=4, max_size=10), st.integers(0, 10**6))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
+def test_any_life_in_an_object_store_does_too(
+    s3: S3Server, steps: list[tuple[str, list[int], str]], chance: int
+) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        lead(Life(folder, place=s3.new_bucket()), steps, chance)
+    finally:
+        shutil.rmtree(folder)
+
+
+def lead(life: Life, steps: list[tuple[str, list[int], str]], chance: int) -> None:
+    """Take the steps, some of them killed on the way, and look at what comes out."""
+    for place, (step, ages, value) in enumerate(steps):
+        if step == "land":
+            life.land(*ages, value=value, host="ann" if chance % (place + 2) == 0 else "bob")
+            continue
+        points = FAULTS[step]
+        kill = (chance >> place) % 4 == 0
+        if kill:
+            code = child(life, CODE[step], fault=points[(chance + place) % len(points)])
+            assert code in (0, 1, -signal.SIGKILL), f"{step} ended with {code}"
+        elif step != "vacuum":
+            life.try_step(step)
+    life.finish()
+    life.holds()
+    assert life.counted() == life.told()
 
 
 def test_a_life_by_hand(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_every_verb_has_help(verb: str, tmp_path: Path) -> None:
 MISTAKES = [
     (("stauts",), 2, "There is no verb 'stauts'. Did you mean 'status'?"),
     (("status",), 1, "fleet-lake: There is no lake here. Run `fleetcube up`"),
+    (("cube", "list"), 1, "fleet-lake: There is no lake here. Run `fleetcube up`"),
     (("status", "--lake", "."), 1, "This folder holds no lake."),
     (("sql", "SELECT 1", "--lake", "gone"), 1, "There is no lake here."),
     (("cube", "show", "servign"), 1, "There is no cube 'servign'. Did you mean 'serving'?"),
@@ -67,14 +68,15 @@ def test_a_broken_definition_is_named_with_its_line(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / "mine.yaml").write_text("cube: mine\nfact: requests\ngrains: [5m, 1h]\ndimensons: [model]\n")
-    done = fleetcube("cube", "list", folder=tmp_path, FLEETCUBE_DEFINITIONS=str(own))
+    done = fleetcube("cube", "show", "serving", folder=tmp_path, FLEETCUBE_DEFINITIONS=str(own))
     assert done.returncode == 1
     assert "mine.yaml:4" in done.stderr
     assert "Did you mean 'dimensions'" in done.stderr
 
 
 def test_cubes_are_listed_as_json(tmp_path: Path) -> None:
-    done = fleetcube("cube", "list", "--format", "json", folder=tmp_path)
+    fleetcube("replay", str(LOG), "--as", "online-log", "--lake", "lake", folder=tmp_path)
+    done = fleetcube("cube", "list", "--format", "json", "--lake", "lake", folder=tmp_path)
     cubes = {cube["name"]: cube for cube in json.loads(done.stdout)}
     assert set(cubes) == {"infrastructure", "serving", "evaluations"}
     assert all(cube["cells"] == 0 and cube["cuboids"] > 1 for cube in cubes.values())

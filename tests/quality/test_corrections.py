@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from lake.errors import DefinitionError, LakeError, QueryError
 from lake.holds import add_hold, remove_hold
 from lake.lease import lease
 from lake.settings import Settings
-from lake.tables import BATCHES, QUARANTINE, landing, trusted
+from lake.tables import BATCHES, LEDGER, QUARANTINE, landing, trusted
 from quality.accounts import accounts, unbalanced
 from quality.erase import erase, facts_with, parse_person
 from quality.release import release
@@ -69,6 +70,30 @@ def test_an_undone_batch_lies_in_quarantine_and_can_come_back(settings: Settings
     assert figures(settings, duck) == (3, 0, 3, 0)
     assert rows_of(settings.lake, duck, trusted("samples"), "* EXCLUDE batch") == before
     assert let_go(settings, duck, check="undone") == []
+
+
+def test_every_correction_is_in_the_ledger(settings: Settings, duck: Duck) -> None:
+    land(settings, duck, "samples", [sample("1", seq=1, host="ann"), sample("2", seq=2, host="bob")])
+    gate(settings, duck)
+    undo_batch(settings, duck, "samples", 1, reason="clock was wrong")
+    let_go(settings, duck, check="undone")
+    erase(settings, duck, "samples", {"host": "ann"}, reason="asked")
+    erase(settings, duck, "samples", {"host": "nobody"}, reason="asked")
+    columns = "step, subject, outcome, rows, seconds > 0, detail"
+    told = [
+        (*row[:5], json.loads(row[5]))
+        for row in rows_of(settings.lake, duck, LEDGER, columns, '"at"')
+        if row[0] in ("undo", "release", "erase")
+    ]
+    undone, released, erased = told
+    assert undone[:5] == ("undo", "samples", "done", 2, True)
+    assert undone[5] == {"batch": 2, "undone": 1, "reason": "clock was wrong", "stayed": 0, "days": ["2026-11-10"]}
+    assert released[:5] == ("release", "samples", "done", 2, True)
+    assert {name: released[5][name] for name in ("batch", "trusted", "quarantine")} == {
+        "batch": 3, "trusted": 2, "quarantine": 0,
+    }  # fmt: skip
+    assert erased[:5] == ("erase", "samples", "done", 2, True), "one of trusted, one of landing"
+    assert (erased[5]["columns"], erased[5]["reason"], "ann" in str(erased)) == (["host"], "asked", False)
 
 
 def test_an_undone_row_sent_again_is_a_repeat_and_its_key_is_free(settings: Settings, duck: Duck) -> None:

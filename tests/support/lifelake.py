@@ -30,8 +30,10 @@ from lake.catalogue import load_catalogue
 from lake.delta import open_snapshot
 from lake.duck import Duck, connect
 from lake.errors import LakeError
+from lake.places import lake_path
 from lake.retention_rules import load_rules
 from lake.settings import Settings
+from lake.shared import has_table
 from lake.tables import QUARANTINE, landing, trusted
 from lake.times import utc_now
 from lake.vacuum import vacuum
@@ -47,15 +49,18 @@ NOW = datetime(2026, 11, 10, 11, tzinfo=UTC)
 
 @dataclass
 class Life:
-    """A lake and its cube; `day(n)` is n days before NOW."""
+    """A lake and its cube; `day(n)` is n days before NOW. `place` is its URL if it lies in an object store."""
 
     folder: Path
     more: str = KEEP
     seq: int = 0
     sent: list[dict[str, Any]] = field(default_factory=list)
+    place: str = ""
+    home: str = "home"
 
     def __post_init__(self) -> None:
-        self.settings = Settings(lake=self.folder / "lake", memory_mib=256, threads=1, segment_files=2, table_files=3)
+        lake = lake_path(self.place or str(self.folder / "lake"), self.folder / self.home)
+        self.settings = Settings(lake=lake, memory_mib=256, threads=1, segment_files=2, table_files=3)
         self.settings.lake.mkdir(parents=True, exist_ok=True)
         self.duck: Duck = connect(self.settings)
         self.cube: Cube = small_cube(self.folder, TEXT + self.more)
@@ -105,7 +110,7 @@ class Life:
         stands = open_snapshot(self.settings.lake, table_of(self.cube)).txn("source")
         refs = [(table_of(self.cube), [], []), (landing("samples"), [], []), (QUARANTINE, [], [])]
         refs += [(trusted("samples"), [] if stands is None else [stands], ["gate/samples"])]
-        there = [one for one in refs if (one[0].path(self.settings.lake) / "_delta_log").is_dir()]
+        there = [one for one in refs if has_table(one[0].path(self.settings.lake))]
         vacuum(self.settings.lake, there, grace=timedelta(hours=1), now=utc_now(), apply=apply)
 
     def try_step(self, step: str) -> None:
@@ -124,10 +129,10 @@ class Life:
         self.build()
         self.retire()
 
-    def age(self, hours: int) -> None:
-        """Set everything that was written that far back."""
+    def age(self, hours: int, folder: Path | None = None) -> None:
+        """Set everything that was written that far back; `folder` is the store's own, where there is one."""
         at = time.time() - hours * 3600
-        for path in self.settings.lake.rglob("*"):
+        for path in (folder or self.settings.lake).rglob("*"):
             if path.parent.name == "_delta_log" and path.suffix == ".json":
                 lines = path.read_text().splitlines()
                 path.write_text("\n".join(line for line in lines if "commitInfo" not in line) + "\n")
@@ -164,7 +169,8 @@ class Life:
 
 def child(life: Life, code: str, *, fault: str) -> int:
     """Run code over the life's folder in a process that is killed at a fault point; its exit code."""
-    text = f"from pathlib import Path\nfrom lifelake import *\nlife = Life(Path({str(life.folder)!r}))\n{code}"
+    made = f"Life(Path({str(life.folder)!r}), {life.more!r}, place={life.place!r}, home={life.home!r})"
+    text = f"from pathlib import Path\nfrom lifelake import *\nlife = {made}\n{code}"
     environ = {**os.environ, "FLEETCUBE_FAULT": fault, "PYTHONPATH": os.pathsep.join(_paths())}
     return subprocess.run([sys.executable, "-c", text], env=environ, timeout=120).returncode
 

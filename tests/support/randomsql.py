@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import timedelta
 
 from sqllake import HOURS, START
@@ -45,7 +46,10 @@ def random_query(seed: int) -> str:
     block = _block(rng)
     shape = rng.random()
     if shape < 0.08:
-        return f"SELECT count(*) AS n, max(x.v0) AS m FROM ({block}) AS x"
+        # Values of several metrics are not to be mixed.
+        key = re.search(r"\bmetric AS (g\d+)", block)
+        by = (f"x.{key[1]}, ", f" GROUP BY x.{key[1]}") if key else ("", "")
+        return f"SELECT {by[0]}count(*) AS n, max(x.v0) AS m FROM ({block}) AS x{by[1]}"
     if shape < 0.14:
         return f"WITH a AS ({block}) SELECT * FROM a WHERE v0 IS NOT NULL"
     return block

@@ -77,7 +77,37 @@ UNBOUND = [
     ("SELECT time_avg(value) FROM samples WHERE metric = 'a' OR host = 'b'", "42803", "several metrics"),
     ("SELECT sum(value) OVER (PARTITION BY host) FROM samples", "42803", "several metrics"),
     ("SELECT avg(s.value) FROM samples s JOIN requests r ON s.host = r.host", "42803", "several metrics"),
+    ("SELECT avg(v) FROM (SELECT value AS v FROM samples) t", "42803", "several metrics.*in the sub-query"),
+    ("SELECT sum(t.v * 2) FROM (SELECT value + 1 AS v, metric AS m FROM samples) t", "42803", "several metrics"),
+    ("WITH a AS (SELECT * FROM samples), b AS (SELECT value AS w FROM a) SELECT max(w) FROM b", "42803", "several"),
+    ("SELECT max(x) FROM (SELECT metric, avg(value) AS x FROM samples GROUP BY metric) t", "42803", "several metrics"),
+    ("SELECT sum(v) FROM (SELECT value FROM samples UNION ALL SELECT 1) t(v)", "42803", "several metrics"),
+    (
+        "SELECT m, avg(v) OVER (PARTITION BY h) FROM (SELECT metric, value, host FROM samples) t(m, v, h)",
+        "42803",
+        "sev",
+    ),
+    ("SELECT approx_percentile(counts, 0.5) FROM samples", "42803", "several metrics"),
 ]
+# Where one metric is meant, or none is mixed, a sub-query is as good as the fact.
+UNMIXED = [
+    "SELECT avg(v) FROM (SELECT value AS v FROM samples WHERE metric = 'a') t",
+    "SELECT avg(v) FROM (SELECT value, metric FROM samples) t(v, m) WHERE m = 'a'",
+    "SELECT m, max(x) FROM (SELECT metric AS m, host, avg(value) AS x FROM samples GROUP BY 1, 2) t GROUP BY m",
+    "WITH a AS (SELECT * FROM samples) SELECT max(value) FILTER (WHERE metric = 'a') FROM a",
+    "SELECT max(n) FROM (SELECT host, count(value) AS n FROM samples GROUP BY host) t",
+    "SELECT max(p) FROM (SELECT host, avg(value) FILTER (WHERE metric = 'a') AS p FROM samples GROUP BY 1) t",
+    "SELECT max(p) FROM (SELECT host, max(CASE WHEN metric = 'a' THEN value END) AS p FROM samples GROUP BY 1) t",
+    "SELECT count(v), min(h) FROM (SELECT value, host FROM samples) t(v, h)",
+    "SELECT max(n) FROM (SELECT row_number() OVER (PARTITION BY metric ORDER BY value) AS n FROM samples) t",
+    "SELECT sum(v) FROM (SELECT value AS v FROM evaluations) t",
+]
+
+
+@pytest.mark.parametrize("text", UNMIXED, ids=lambda value: str(value)[:40])
+def test_unmixed(text: str) -> None:
+    bound = bind(Statement(text, tree=parse_text(text)), NOTHING)
+    assert bound.outputs
 
 
 @pytest.mark.parametrize(("text", "why"), REFUSED, ids=lambda value: str(value)[:40])

@@ -20,10 +20,13 @@ from cubes.load import load_cubes
 from cubes.segments import table_of
 from cubes.spark.session import jars, spark_session
 from cubes.verify import verify
-from lake.delta import open_snapshot
+from lake.delta import commit, open_snapshot
 from lake.duck import connect
 from lake.errors import ConfigError
+from lake.lookup_store import publish_lookup
+from lake.lookups import load_lookups
 from lake.settings import Settings
+from lake.tables import trusted
 
 # pyspark leaves its sockets to the garbage collector.
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -40,6 +43,31 @@ measures:
   users: {distinct: user_hash, exact_to: 16, grains: [1d, 1w, 1mo]}
   spread: {quantiles: e2e_ms, grains: [1d, 1w, 1mo]}
 """
+DEEP = """
+cube: deep
+fact: samples
+grains: [5s, 15s, 1h, 1d, 1w, 1mo]
+week_starts: sunday
+dimensions: [metric, hardware, host, device]
+joins: {hardware: {maker: vendor, memory_gib: memory_gib}}
+bands:
+  load: {column: value, edges: [0, 0.5, 100]}
+  memory: {column: hardware.memory_gib, edges: [40, 60]}
+  size: {column: labels.size, edges: [7, 70]}
+cuboids: [[metric], [metric, maker, load], [metric, memory, memory_gib], [metric, size]]
+where: host <> 'host-3' OR value > 0
+measures:
+  total: {sum: value}
+  covered: {sum: interval_s}
+  mean: {time_avg: value}
+  latest: {last: value}
+  deviation: {var_pop: value}
+  high: {count: {where: "value > 0.5"}}
+  share: {ratio: {of: high, over: total}}
+  hosts: {distinct: host, exact_to: 16, grains: [1h, 1d, 1w, 1mo], without: [host]}
+  spread: {quantiles: value, grains: [15s, 1h, 1d, 1w, 1mo], without: [device]}
+"""
+TURN = "2026-10-06T12:34:56Z"  # within the lake's hours, and within a bucket of 5 s
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +154,58 @@ def test_every_kind_of_state_and_grain(lakes: tuple[Settings, Settings], tmp_pat
     assert all(report.holds for report in reports), reports
     assert reports[0].digests == reports[1].digests
     assert {"1w", "1mo"} <= {grain for grain, _, _ in reports[0].digests}
+
+
+def hardware(settings: Settings, maker: str) -> None:
+    """Load the lookup: one kind keeps its maker, the other's changes in the middle of the rows."""
+    rows = [
+        {"hardware": "h100", "vendor": "NVIDIA", "memory_gib": "80"},
+        {"hardware": "l40s", "vendor": maker, "memory_gib": "48", "valid_to": TURN},
+        {"hardware": "l40s", "vendor": "other", "memory_gib": "48.5", "valid_from": TURN},
+    ]
+    names = [column.name for column in load_lookups()["hardware"].columns]
+    publish_lookup(settings.lake, connect(settings), "hardware", [tuple(map(row.get, names)) for row in rows])
+
+
+def withdraw(settings: Settings, batch: int, host: str, day: str) -> None:
+    """A correction as the gate publishes one: a day's files without a host's rows."""
+    duck, snapshot = connect(settings), open_snapshot(settings.lake, trusted("samples"))
+    touched = [file for file in snapshot.files if file.partition["day"] == day]
+    rows = duck.scan(snapshot, snapshot.paths(lambda file: file.partition["day"] == day))
+    stay = f"SELECT * FROM {rows} WHERE host <> '{host}'"
+    files = duck.write(stay, settings.lake, snapshot.ref, f"gate-{batch}", stats=("batch", "ts"))
+    commit(settings.lake, snapshot.ref, snapshot, adds=files, removes=touched, txns={"gate": batch})
+
+
+def test_derived_dimensions_and_corrections(lakes: tuple[Settings, Settings], tmp_path: Path) -> None:
+    """Lookups as of the row's time, bands, seconds to months; then corrections, a changed lookup, engines swapped."""
+    definitions = tmp_path / "definitions"
+    definitions.mkdir()
+    (definitions / "deep.yaml").write_text(DEEP)
+    cube = load_cubes(definitions)["deep"]
+    both = [replace(settings, lake=tmp_path / settings.engine) for settings in lakes]
+    for settings, old in zip(both, lakes, strict=True):
+        shutil.copytree(old.lake, settings.lake)
+
+    def digests(engines: tuple[str, str]) -> tuple[tuple[str, str, str], ...]:
+        reports = []
+        for settings, engine in zip(both, engines, strict=True):
+            assert build(replace(settings, engine=engine), connect(settings), cube).kind == "build"
+            reports.append(verify(settings, connect(settings), cube))
+        assert all(report.holds for report in reports), reports
+        assert reports[0].digests == reports[1].digests
+        return reports[0].digests
+
+    for settings in both:
+        hardware(settings, "NVIDIA")
+    seen = {digests(("duckdb", "spark"))}
+    assert {"5s", "15s", "1w_sun", "1mo"} <= {grain for one in seen for grain, _, _ in one}
+    for batch, engines in ((3, ("spark", "duckdb")), (4, ("duckdb", "spark"))):
+        for settings in both:
+            withdraw(settings, batch, f"host-{batch - 3}", "2026-10-06")
+            hardware(settings, f"maker {batch}")
+        seen.add(digests(engines))
+    assert len(seen) == 3, "each change must show in the cells"
 
 
 def test_missing_jars_are_named(settings: Settings, tmp_path: Path) -> None:

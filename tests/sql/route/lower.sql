@@ -18,3 +18,12 @@ SELECT COUNT(*) AS "count" FROM "requests" AS "requests" WHERE "requests"."model
 # text: lower
 SELECT date_bin('15 minutes', ts, TIMESTAMP '2001-01-01') AS t FROM requests;
 SELECT TIME_BUCKET(CAST('15 minutes' AS INTERVAL), "requests"."ts", CAST(CAST('2001-01-01' AS TIMESTAMP) AS TIMESTAMPTZ)) AS "t" FROM "requests" AS "requests";
+
+-- Texts and short units as PostgreSQL has them.
+# cuboid: status
+SELECT date_bin('1 hr', ts, '2000-01-01') AS t, count(*) AS n FROM requests GROUP BY 1;
+SELECT date_trunc('hour', ts) AS t, count(*) AS n FROM requests GROUP BY 1;
+
+# pieces: 5m
+SELECT count(*) AS n FROM requests WHERE ts >= TIMESTAMPTZ '2026-10-06 02:00' AND ts < TIMESTAMPTZ '2026-10-06 02:00' + INTERVAL '10 mins';
+SELECT count(*) AS n FROM requests WHERE ts >= '2026-10-06 02:00' AND ts < '2026-10-06 02:10';
