@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import date
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from cubes import measures
 from cubes.cells import LEVEL, WorkCells, work_cells
 from cubes.compact import merged_sql
 from cubes.expired import expired
@@ -158,17 +162,43 @@ class _Run:
         """The files of the new cells: chunk by chunk of days, so that memory doesn't grow with history."""
         if self.settings.engine == "spark":
             return self._by_spark()
-        files: list[DataFile] = []
-        chunks = self.source.chunks()
-        for place, days in enumerate(chunks):
-            self._tell("aggregate", place, len(chunks))
-            with work_cells(self.duck, self.cube, self.source.relation(self.duck, days)) as work:
-                faultpoint("builder.scan.after")
-                self._tell("write", place, len(chunks))
-                files += self._write(work, f"build-{self.number:08d}-{place:04d}")
-                self._count(work)
+        workers = self.settings.threads or os.cpu_count() or 1
+        chunks = self.source.chunks(workers)
+        measures.install(self.duck)
+        self._tell("aggregate", 0, len(chunks))
+        ducks = [self.duck.cursor() for _ in chunks[:workers]]
+        free: SimpleQueue[Duck] = SimpleQueue()
+        for duck in ducks:
+            free.put(duck)
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                runs = [pool.submit(self._chunk, free, place, days) for place, days in enumerate(chunks)]
+                for done, _ in enumerate(as_completed(runs), start=1):
+                    self._tell("aggregate", done, len(chunks))
+                made = [run.result() for run in runs]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for duck in ducks:
+                    duck.interrupt()
+                raise
+        for duck in ducks:
+            duck.connection.close()
+        for _, rows, counts in made:
+            self._count(rows, counts)
         self._tell("commit", len(chunks), len(chunks))
-        return files
+        return [file for files, _, _ in made for file in files]
+
+    def _chunk(
+        self, free: SimpleQueue[Duck], place: int, days: list[date]
+    ) -> tuple[list[DataFile], int, dict[str, dict[str, int]]]:
+        """Files, rows and counts of one chunk. One statement seldom keeps every core busy; two chunks at a time do."""
+        duck = free.get()
+        try:
+            with work_cells(duck, self.cube, self.source.relation(duck, days)) as work:
+                faultpoint("builder.scan.after")
+                return self._write(work, f"build-{self.number:08d}-{place:04d}"), work.rows(), work.counts()
+        finally:
+            free.put(duck)
 
     def _by_spark(self) -> list[DataFile]:
         """The same files, made by Spark's tasks."""
@@ -188,7 +218,7 @@ class _Run:
         files: list[DataFile] = []
         # Late rows of a range that has expired go to the grains that survive.
         for grain, segment in [part for part in work.segments() if part not in self.gone.segments]:
-            files += self.duck.write(
+            files += work.duck.write(
                 self.gone.new_sql(self.cube, work.select(grain, segment, self.number), grain, segment),
                 self.settings.lake,
                 self.cells.ref,
@@ -246,9 +276,9 @@ class _Run:
         whole = f"SELECT * FROM {scan} WHERE CAST(bucket AS DATE) NOT IN ({touched})"
         return f"{whole} UNION ALL BY NAME {merged_sql(self.cube, days)}"
 
-    def _count(self, work: WorkCells) -> None:
-        self.rows += work.rows()
-        for grain, counts in work.counts().items():
+    def _count(self, rows: int, made: Mapping[str, Mapping[str, int]]) -> None:
+        self.rows += rows
+        for grain, counts in made.items():
             held = self.counts.setdefault(grain, {})
             for cuboid, count in counts.items():
                 held[cuboid] = held.get(cuboid, 0) + count

@@ -61,6 +61,7 @@ _LATEST: Final = """CREATE OR REPLACE MACRO fc_latest(fc_at, fc_v) AS
 _SECONDS: Final = """CREATE OR REPLACE MACRO fc_seconds(fc_from, fc_to, fc_low, fc_high) AS
     nullif(CAST(epoch_us(least(fc_to, fc_high)) - epoch_us(greatest(fc_from, fc_low)) AS DECIMAL(18, 0))
     * CAST(0.000001 AS DECIMAL(6, 6)), 0)"""
+_INSTALLED: Final = "measures"
 _NONE: Final[Mapping[str, Measure]] = {}
 
 
@@ -166,13 +167,16 @@ def final_sql(
 
 
 def install(duck: Duck) -> None:
-    """Give a connection every table and macro that the expressions of measures need; a second call changes nothing."""
+    """Give a database every table and macro that the expressions of measures need; a second call changes nothing."""
+    if _INSTALLED in duck.installed:
+        return
     buckets.install(duck)
     histograms.install(duck)
     distinct.install(duck)
     spread.install(duck)
     duck.execute(_LATEST)
     duck.execute(_SECONDS)
+    duck.installed.add(_INSTALLED)
 
 
 def quoted(name: str) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ALL_BELOW: Final = -1  # a watermark below every batch
 # Rows of one chunk, about: bounds a build's memory and spill, whatever the history.
 _CHUNK_ROWS: Final = 8_000_000
+_LEAST_ROWS: Final = 1_000_000  # what is less is not worth a second thread
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,17 @@ class Source:
             found[_day(file)] = found.get(_day(file), 0) + file.rows
         return dict(sorted(found.items()))
 
-    def chunks(self) -> list[list[date]]:
-        """The days in order, in runs of a bounded number of rows, but of at least one day each."""
+    def chunks(self, workers: int = 1) -> list[list[date]]:
+        """The days in order, in runs of a bounded number of rows, but of at least one day each.
+
+        With several `workers` there are no fewer runs than workers, unless they would be small.
+        """
         found: list[list[date]] = []
         held = 0
-        for day, count in self.days().items():
-            if not found or held + count > _CHUNK_ROWS:
+        days = self.days()
+        most = min(_CHUNK_ROWS, max(_LEAST_ROWS, -(-sum(days.values()) // workers)))
+        for day, count in days.items():
+            if not found or held + count > most:
                 found.append([])
                 held = 0
             found[-1].append(day)

@@ -56,17 +56,33 @@ _MACROS: Final = (
     fc_nine(fc_even(fc_u9(fc_a) * 1000000000 * sign(fc_b), abs(fc_u9(fc_b))))""",
 )
 
+# Settings of a connection; all others are the database's.
+_SESSION: Final = ("SET TimeZone = 'UTC'", "SET enable_progress_bar = false")
+
+_WRAPPED: Final[Mapping[str, type[duckdb.Error]]] = {
+    "INTERRUPT": duckdb.InterruptException,
+    "Out of Memory": duckdb.OutOfMemoryException,
+    "IO Error": duckdb.IOException,
+    "Out of Range": duckdb.OutOfRangeException,
+    "Conversion": duckdb.ConversionException,
+    "Invalid Input": duckdb.InvalidInputException,
+}
+
 
 class Duck:
     """One DuckDB connection with the project's settings and macros; `cursor()` gives another on the same database."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Wrap a connection made by `connect`."""
+    def __init__(self, connection: duckdb.DuckDBPyConnection, installed: set[str] | None = None) -> None:
+        """Wrap a connection made by `connect`; `installed` names what its database was given, for all its cursors."""
         self.connection = connection
+        self.installed = set() if installed is None else installed
 
     def cursor(self) -> Duck:
         """A second connection to the same database, for another thread."""
-        return Duck(self.connection.cursor())
+        duck = Duck(self.connection.cursor(), self.installed)
+        for setting in _SESSION:
+            duck.execute(setting)
+        return duck
 
     def execute(self, text: str, params: Sequence[Any] | dict[str, Any] = ()) -> None:
         """Run a statement for its effect."""
@@ -90,6 +106,23 @@ class Duck:
         """The rows of a statement as Arrow batches of at most `rows`, made while they are taken."""
         reader: pa.RecordBatchReader = self._run(text, ()).to_arrow_reader(rows)
         yield from reader
+
+    def stream(self, text: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """As `batches`, but nothing is kept of what was taken: for answers larger than memory, at twice the planning.
+
+        Errors come as they do from `table`, also between batches. Only one stream at a time on a connection.
+        """
+        try:
+            reader: pa.RecordBatchReader = self.connection.sql(text).to_arrow_reader(rows)
+            yield pa.RecordBatch.from_arrays([pa.nulls(0, one.type) for one in reader.schema], schema=reader.schema)
+            yield from reader
+        except duckdb.Error as error:
+            raise _translated(error) from error
+        except (OSError, pa.ArrowException) as error:
+            # Between batches the engine's error comes wrapped by Arrow: by its text it is known again.
+            said = str(error)
+            kind = next((one for word, one in _WRAPPED.items() if said.startswith(word)), duckdb.Error)
+            raise _translated(kind(said)) from error
 
     def register(self, name: str, data: pa.Table) -> None:
         """Make an Arrow table readable by `name`; `unregister` takes it away."""
@@ -188,7 +221,8 @@ def connect(settings: Settings, *, database: str = ":memory:", spill: Path | Non
     """An engine with the memory and thread limits of the settings; it spills into `spill`, or the lake's _work."""
     connection = duckdb.connect(database)
     duck = Duck(connection)
-    duck.execute("SET TimeZone = 'UTC'")
+    for setting in _SESSION:
+        duck.execute(setting)
     duck.execute(f"SET memory_limit = '{settings.memory_mib}MiB'")
     if settings.threads:
         duck.execute(f"SET threads = {settings.threads}")
@@ -200,7 +234,6 @@ def connect(settings: Settings, *, database: str = ":memory:", spill: Path | Non
         folder = spill or work_folder(settings.lake, "spill")
         duck.execute(f"SET temp_directory = {text_literal(str(folder))}")
     duck.execute("SET autoinstall_known_extensions = false")
-    duck.execute("SET enable_progress_bar = false")
     for macro in _MACROS:
         duck.execute(macro)
     return duck

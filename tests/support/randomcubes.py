@@ -118,23 +118,28 @@ def definitions(draw: st.DrawFn) -> Form:
     subsets = st.lists(st.sampled_from(names[1:]), unique=True, max_size=2) if names[1:] else st.just([])
     grains = _grains(draw)
     measures, predicates = _measures(draw, source, grains, list(names))
-    form = Form(
-        fact=fact,
-        grains=grains,
-        week_starts=draw(st.sampled_from(_DAYS)) if "1w" in grains else "monday",
-        dimensions=dimensions,
-        joins=joins,
-        bands=bands,
-        # Values of different metrics are never added up: the first dimension stays.
-        cuboids=tuple((*first, *chosen) for chosen in draw(st.lists(subsets, max_size=2))),
-        groups=_groups(draw, names),
-        measures=measures,
-        where=draw(st.none() | _predicates(source)),
-        predicates=predicates,
+    return _accepted(
+        Form(
+            fact=fact,
+            grains=grains,
+            week_starts=draw(st.sampled_from(_DAYS)) if "1w" in grains else "monday",
+            dimensions=dimensions,
+            joins=joins,
+            bands=bands,
+            # Values of different metrics are never added up: the first dimension stays.
+            cuboids=tuple((*first, *chosen) for chosen in draw(st.lists(subsets, max_size=2))),
+            groups=_groups(draw, names),
+            measures=measures,
+            where=draw(st.none() | _predicates(source)),
+            predicates=predicates,
+        )
     )
+
+
+def _accepted(form: Form) -> Form:
+    """The form without a `without` that would leave no cuboid, which is refused."""
     kept = form.kept()
-    for measure in measures.values():
-        # What no cuboid keeps is refused.
+    for measure in form.measures.values():
         if all(set(measure.get("without", [])) & set(cuboid) for cuboid in kept):
             measure.pop("without", None)
     return form
