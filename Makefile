@@ -9,11 +9,13 @@ ARGS ?=
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 # The S3 server that tests run against.
 S3SERVER := v1.8.0
+# The JDBC driver that asks the endpoint in tests.
+PGJDBC := 42.7.8
 
 # Compiled once: else each start of a command compiles every library that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes lock jars s3 s3server clean
+.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql lock jars s3 s3server clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,7 +31,7 @@ test: $(VENV)/.dev ## every check and every test; a tier whose tool or data is m
 	@$(PYTEST)
 
 fast: $(VENV)/.dev ## the fast tier only, under a minute: no Java, no traces, no S3 server, nothing slow
-	@$(PYTEST) --hypothesis-profile=fast -m "not traces and not slow and not spark and not s3"
+	@$(PYTEST) --hypothesis-profile=fast -m "not traces and not slow and not spark and not jdbc and not s3"
 
 spark: $(VENV)/.dev $(VENV)/jars/.done ## the tests of the Spark engine (needs Java)
 	@$(BIN)/python -m pytest -m spark
@@ -46,7 +48,7 @@ lint: $(VENV)/.dev ## style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-jars: $(VENV)/jars/.done ## fetch Delta's jars for the Spark engine (needs Maven)
+jars: $(VENV)/jars/.done $(VENV)/jdbc/.done-$(PGJDBC) ## fetch Delta's jars for Spark, and the JDBC driver for tests (needs Maven)
 
 s3server: $(VENV)/.s3server-$(S3SERVER) ## build the S3 server for tests, versitygw (needs Go)
 
@@ -60,6 +62,9 @@ chdb: $(VENV)/chdb/.done ## install chDB in an environment of its own, for bench
 
 bench-cubes: $(VENV)/.dev ## measure builds, and write bench/cubes.json and bench/cubes.md (ARGS="--rows 10000000")
 	@$(BIN)/python bench/run_cubes.py $(ARGS)
+
+bench-sql: $(VENV)/.dev ## measure questions, and write bench/sql.json and bench/sql.md (ARGS="--rows 10000000")
+	@$(BIN)/python bench/run_sql.py $(ARGS)
 
 lock: $(VENV)/.uv ## resolve requirements/*.txt anew from pyproject.toml
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
@@ -80,6 +85,11 @@ $(VENV)/jars/.done: $(VENV)/.uv
 	@for jar in delta-spark_4.1_2.13 delta-storage; do \
 	  mvn --quiet --batch-mode dependency:copy -Dartifact=io.delta:$$jar:4.4.0 -DoutputDirectory=$(CURDIR)/$(VENV)/jars || exit 1; \
 	done
+	@touch $@
+
+# In a folder of its own: Spark takes every jar of its folder.
+$(VENV)/jdbc/.done-$(PGJDBC): $(VENV)/.uv
+	@mvn --quiet --batch-mode dependency:copy -Dartifact=org.postgresql:postgresql:$(PGJDBC) -DoutputDirectory=$(CURDIR)/$(VENV)/jdbc
 	@touch $@
 
 $(VENV)/.s3server-$(S3SERVER): $(VENV)/.uv

@@ -21,7 +21,7 @@ from lake.duck import connect
 from lake.tables import trusted
 
 _CHDB = Path(sys.prefix) / "chdb" / "bin" / "python"
-_SIX = ("site", "cluster", "host", "device", "model", "metric")
+_SIX = ("site", "cluster", "environment", "host", "hardware", "model")
 _SPARK_ROWS = 20_000_000
 
 
@@ -45,17 +45,17 @@ def spark(folder: Path, memory_mib: int, rows: int) -> Iterator[Figure]:
     duck = connect(settings)
     days = max(1, round(min(rows, _SPARK_ROWS) / (SERIES * PER_DAY)))
     yield figure("Spark: rows of samples", publish_days(settings, duck, 0, days, 1), "rows")
-    every = [names for count in range(len(_SIX)) for names in combinations(_SIX, count)]
-    cube = defined(folder, ("5m",), _SIX, every)
+    # Values of different metrics don't add up, so every cuboid keeps the metric.
+    every = [(*names, "metric") for count in range(len(_SIX)) for names in combinations(_SIX, count)]
+    cube = defined(folder, ("5m",), (*_SIX, "metric"), every)
     session = spark_session(settings)
     session.range(10).count()  # the start of Spark is no part of either
     ours, cells = timed_build(settings, duck, cube)
     yield figure("Spark as an engine: 64 cuboids, committed", ours, "s")
     paths = open_snapshot(settings.lake, trusted("samples")).paths()
     session.read.parquet(*paths).createOrReplaceTempView("samples")
-    plain = AGGREGATES.replace("n,", "n,", 1)
-    text = f"""SELECT window(ts, '5 minutes').start AS bucket, {", ".join(_SIX)}, {plain}
-        FROM samples GROUP BY window(ts, '5 minutes'), CUBE({", ".join(_SIX)})"""
+    text = f"""SELECT window(ts, '5 minutes').start AS bucket, metric, {", ".join(_SIX)}, {AGGREGATES}
+        FROM samples GROUP BY window(ts, '5 minutes'), metric, CUBE({", ".join(_SIX)})"""
     target = folder / "cube.parquet"
     theirs = seconds(lambda: session.sql(text).write.option("compression", "zstd").parquet(str(target)))
     made = session.read.parquet(str(target)).count()
@@ -63,8 +63,7 @@ def spark(folder: Path, memory_mib: int, rows: int) -> Iterator[Figure]:
         raise SystemExit(f"Spark's CUBE made {made} cells, the engine {cells}: not the same work.")
     yield figure("Spark's GROUP BY CUBE over the rows, into Parquet", theirs, "s")
     yield figure("Spark as an engine / Spark's GROUP BY CUBE", ours / theirs, "×", 0.1)
-    duck_settings = replace(settings, engine="duckdb", lake=settings.lake)
-    embedded = build(duck_settings, duck, replace(cube, name="embedded")).seconds
+    embedded = build(replace(settings, engine="duckdb"), duck, replace(cube, name="embedded")).seconds
     yield figure("DuckDB engine: the same 64 cuboids", embedded, "s")
     session.stop()
     duck.connection.close()

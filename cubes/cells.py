@@ -2,12 +2,13 @@
 
 Each combination of dimension values gets an integer key first (table `fc_keys`), so everything after groups by two
 integers instead of many texts; this is what keeps a build near the cost of one plain GROUP BY. At the finest grain
-every cuboid is made from its smallest finished parent; one with as many groups as its parent is a copy under other
-keys. A coarser grain is made of the finer one's cells, all cuboids at once. Each cuboid's cells lie together in the
-work tables and so in the files, without a sort of whole rows. Work tables are temporary, belong to the connection, and
-spill to disk when memory is short:
+every cuboid is made from its smallest finished parent; one with as many groups as its parent shares the parent's keys,
+and so its cells, which are held once and written for each. A coarser grain is made of the finer one's cells, all
+cuboids at once. Each cuboid's cells lie together in the work tables and so in the files, without a sort of whole rows.
+Work tables are temporary, belong to the connection, and spill to disk when memory is short:
 
-    fc_keys(fc_k, cuboid, <dimensions>)        one row per group of a cuboid; dimensions left out are null
+    fc_keys(fc_k, cuboid, <dimensions>)        one row per group of a cuboid; dimensions left out are null; cuboids
+                                               that share cells share fc_k
     fc_links(fc_k, parent, child_k, child)     the group of a child cuboid in which a parent's group lies
     fc_cells_<grain>(fc_k, bucket, rows, <states>)      bucket in microseconds since 1970
     fc_slots_<grain>(fc_k, bucket, sketch, slot, n)     slots of distributions, hashes of distinct values
@@ -15,7 +16,7 @@ spill to disk when memory is short:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -38,10 +39,14 @@ _ENUMERATED: Final = 2_000
 
 @dataclass(frozen=True)
 class WorkCells:
-    """The cells of one cube in work tables of `duck`, while the context that made them is open."""
+    """The cells of one cube in work tables of `duck`, while the context that made them is open.
+
+    `twins` are the cuboids that share another's cells, each with that other one.
+    """
 
     duck: Duck
     cube: Cube
+    twins: Mapping[int, int]
 
     def segments(self) -> list[tuple[str, str]]:
         """The (grain, segment) pairs that the cells lie in, in order."""
@@ -60,14 +65,14 @@ class WorkCells:
         Each cuboid's lie together, the cells before the slots; where a segment is longer than a day, in order of time.
         """
         start, end = (int(moment.timestamp()) * 1_000_000 for moment in segment_range(grain, segment))
-        parts = self._parts(grain, f"WHERE bucket >= {start} AND bucket < {end}", segment=segment, build=build)
+        parts = self._parts(grain, f"bucket >= {start} AND bucket < {end}", segment=segment, build=build)
         return " UNION ALL BY NAME ".join(parts)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Cells and slot rows by grain and cuboid (as text, for JSON)."""
         found: dict[str, dict[str, int]] = {}
         for grain in self.cube.grains:
-            inside = " UNION ALL ".join(f"({part})" for part in self._parts(grain, "", columns="cuboid"))
+            inside = " UNION ALL ".join(f"({part})" for part in self._parts(grain, "true", columns="cuboid"))
             rows = self.duck.sql(f"SELECT cuboid, count(*) FROM ({inside}) GROUP BY cuboid ORDER BY cuboid")
             found[grain] = {str(cuboid): count for cuboid, count in rows}
         return found
@@ -87,16 +92,27 @@ class WorkCells:
         head = f"'{grain}' AS grain, '{segment}' AS segment, cuboid, make_timestamptz(bucket) AS bucket, {dims}"
         whole = columns or f"{head}, NULL AS sketch, NULL AS slot, NULL AS n, rows{states}, {build} AS build"
         # The narrow rows are put in order, before their dimensions' texts are.
-        short = GRAINS[grain].segment == "%Y-%m-%d"
-        order = "" if columns or short else " ORDER BY (SELECT cuboid FROM fc_keys AS k WHERE k.fc_k = c.fc_k), bucket"
-        keys = "JOIN fc_keys USING (fc_k)"
-        yield f"SELECT {whole} FROM (SELECT * FROM fc_cells_{grain} AS c {where}{order}) {keys}"
+        ordered = not columns and GRAINS[grain].segment != "%Y-%m-%d"
+        yield from self._selects(whole, f"fc_cells_{grain}", cube.cuboids, where, ordered=ordered)
         nulls = "".join(f", NULL AS {quoted(state.name)}" for state in cube.states)
         whole = columns or f"{head}, sketch, slot, n, NULL AS rows{nulls}, {build} AS build"
         for sketches in _alike(cube, grain):
-            names = ", ".join(f"'{sketch.name}'" for sketch in sketches)
-            yield f"""SELECT {whole} FROM (SELECT * FROM fc_slots_{grain} AS c {where}{order}) {keys}
-                WHERE sketch IN ({names}) AND cuboid IN ({_listed(sketches[0].cuboids)})"""
+            inside = f"{where} AND {_of(sketches)}"
+            yield from self._selects(whole, f"fc_slots_{grain}", sketches[0].cuboids, inside, ordered=ordered)
+
+    def _selects(self, whole: str, table: str, cuboids: Iterable[int], where: str, *, ordered: bool) -> Iterator[str]:
+        """A SELECT for one of all cuboids that share cells, and one more for each of the others."""
+        first: dict[int, int] = {}
+        for cuboid in sorted(cuboids, reverse=True):
+            first.setdefault(self.twins.get(cuboid, cuboid), cuboid)
+        others = sorted(set(cuboids) - set(first.values()))
+        for listed in (list(first.values()), *([cuboid] for cuboid in others)):
+            keys = f"(SELECT * FROM fc_keys WHERE cuboid IN ({_listed(listed)}))"
+            only = f" AND fc_k IN (SELECT fc_k FROM {keys})" if listed[0] in others else ""
+            place = f"(SELECT max(cuboid) FROM {keys} AS k WHERE k.fc_k = c.fc_k)"
+            order = f" ORDER BY {place}, bucket" if ordered else ""
+            narrow = f"(SELECT * FROM {table} AS c WHERE {where}{only}{order})"
+            yield f"SELECT {whole} FROM {narrow} JOIN {keys} USING (fc_k)"
 
 
 @contextmanager
@@ -110,10 +126,11 @@ def work_cells(duck: Duck, cube: Cube, rows: str) -> Iterator[WorkCells]:
     try:
         _make_keys(duck, cube, rows)
         lattice = _Lattice(duck, cube)
+        lattice.share()
         _make_cells(lattice, rows)
         for sketches in _alike(cube, cube.grains[-1]):
             _make_slots(lattice, rows, sketches)
-        yield WorkCells(duck, cube)
+        yield WorkCells(duck, cube, lattice.twins)
     finally:
         _drop(duck, cube)
 
@@ -172,6 +189,23 @@ class _Lattice:
     cube: Cube
     groups: dict[int, int] = field(default_factory=dict)
     done: set[tuple[int, int]] = field(default_factory=set)
+    twins: dict[int, int] = field(default_factory=dict)
+
+    def share(self) -> None:
+        """Give a cuboid that has as many groups as its parent the parent's keys: their groups are one to one.
+
+        What is derived for one of them then stands for both. Comes before anything is derived.
+        """
+        self.groups = dict(self.duck.sql("SELECT cuboid, CAST(count(*) AS BIGINT) FROM fc_keys GROUP BY cuboid"))
+        for step in derivation(self.cube.base, self.groups, self.groups) if self.groups else ():
+            for child in step.children:
+                if self.groups[child] == self.groups[step.parent]:
+                    self.twins[child] = self.twins.get(step.parent, step.parent)
+                    self.duck.execute(
+                        f"""UPDATE fc_keys SET fc_k = whole.fc_k
+                        FROM (SELECT * FROM fc_keys WHERE cuboid = {step.parent}) AS whole
+                        WHERE fc_keys.cuboid = {child} AND {self._same(child, "fc_keys", "whole")}"""
+                    )
 
     def derive(self, table: str, top: int, wanted: Sequence[int], columns: str, merge: str) -> None:
         """Add the rows of the `wanted` cuboids to a work table that holds those of `top`.
@@ -179,10 +213,13 @@ class _Lattice:
         `columns` are the table's columns after fc_k and bucket; `merge` is a SELECT of the child's rows with the words
         {parts} for the relation of the parent's under the child's keys.
         """
-        if not self.groups:
-            self.groups = dict(self.duck.sql("SELECT cuboid, CAST(count(*) AS BIGINT) FROM fc_keys GROUP BY cuboid"))
+        there = {self.twins.get(top, top)}
         for step in derivation(top, wanted, {cuboid: self.groups.get(cuboid, 0) for cuboid in {*wanted, top}}):
             for child in step.children:
+                shared = self.twins.get(child, child)
+                if shared in there:
+                    continue
+                there.add(shared)
                 self._link(step.parent, child)
                 links = f"SELECT fc_k, child_k FROM fc_links WHERE parent = {step.parent} AND child = {child}"
                 parts = f"SELECT child_k AS fc_k, bucket, {columns} FROM {table} JOIN ({links}) USING (fc_k)"
@@ -193,15 +230,17 @@ class _Lattice:
         if (parent, child) in self.done:
             return
         self.done.add((parent, child))
-        same = " AND ".join(
-            f"outer_keys.{quoted(name)} IS NOT DISTINCT FROM inner_keys.{quoted(name)}"
-            for name in self.cube.kept(child)
-        )
         self.duck.execute(
             f"""INSERT INTO fc_links SELECT inner_keys.fc_k, {parent}, outer_keys.fc_k, {child}
             FROM (SELECT * FROM fc_keys WHERE cuboid = {parent}) AS inner_keys
-            JOIN (SELECT * FROM fc_keys WHERE cuboid = {child}) AS outer_keys ON {same or "true"}"""
+            JOIN (SELECT * FROM fc_keys WHERE cuboid = {child}) AS outer_keys
+            ON {self._same(child, "outer_keys", "inner_keys")}"""
         )
+
+    def _same(self, cuboid: int, left: str, right: str) -> str:
+        """Predicate that two relations of keys agree in every dimension that a cuboid keeps; nulls are one value."""
+        names = [quoted(name) for name in self.cube.kept(cuboid)]
+        return " AND ".join(f"{left}.{name} IS NOT DISTINCT FROM {right}.{name}" for name in names) or "true"
 
 
 def _make_cells(lattice: _Lattice, rows: str) -> None:
