@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -24,7 +24,7 @@ from cubes.route.statement import Statement
 from cubes.route.view import Shelf, View
 from cubes.route.widths import beyond
 from lake.duck import connect, text_literal
-from lake.errors import LakeError
+from lake.errors import LakeError, QueryError
 from lake.places import address
 from lake.settings import Settings
 from lake.shared import has_files
@@ -33,7 +33,11 @@ from lake.times import utc_now
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from cubes.access import Policy
+
 _PLANS_KEPT: Final = 256
+# The folders of tables that statements and their receipts read; `_secrets`, `_inbox` and the audit log are no such.
+_READ: Final = tuple("trusted cubes lookups deletions batches quarantine gaps builds ledger holds".split())
 
 # The engine never sees a user's text, and could do nothing with one that it may not do for us.
 _LOCKS: Final = (
@@ -75,7 +79,8 @@ class OutputColumn:
 class Answer:
     """Rows of a statement; `table` has the columns in order, their names may repeat.
 
-    `path` is cube, cube+raw, mixed, raw or constant; `notices` say which blocks were pushed down, and why.
+    `path` is cube, cube+raw, mixed, raw or constant; `notices` say which blocks were pushed down, and why. Where pages
+    were asked for, `table` may be the first of several and `rest` gives the others; the session is busy until its end.
     """
 
     columns: tuple[OutputColumn, ...]
@@ -83,6 +88,7 @@ class Answer:
     path: str
     notices: tuple[str, ...]
     _make_receipt: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
+    rest: Generator[pa.RecordBatch, None, None] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def receipt(self) -> dict[str, Any]:
@@ -112,28 +118,45 @@ class Session:
         self._clock = clock
         self._duck = connect(settings)
         measures.install(self._duck)
-        # Only files of the lake, from here on: its folder by name, nothing else of disk or network.
-        inside = text_literal(address(settings.lake.resolve()))
+        # Only files of the tables that answers come from, from here on: no secret, no log, nothing of the network.
+        inside = ", ".join(text_literal(address(settings.lake.resolve() / name)) for name in _READ)
         for text in (f"SET allowed_directories = [{inside}]", *_LOCKS):
             self._duck.execute(text)
         self._shelf = Shelf(settings.lake.resolve(), self._duck, known)
         self._log = QueryLog(settings.lake.resolve(), clock)
-        self._plans: OrderedDict[tuple[str, bool, bool], tuple[Statement, View]] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, bool, bool, str], tuple[Statement, View]] = OrderedDict()
 
-    def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False) -> Answer:
+    def query(
+        self,
+        sql: str,
+        *,
+        raw: bool = False,
+        fresh: bool = False,
+        explain: bool = False,
+        policy: Policy | None = None,
+        page_rows: int = 0,
+    ) -> Answer:
         """Answer one statement.
 
         `raw` answers from trusted rows at the same versions, `fresh` also from rows newer than the cubes, `explain`
-        gives the plan as lines instead of rows. Errors: QueryError with what to do.
+        gives the plan as lines instead of rows, `policy` is what the user may read (None: the operator, everything).
+        With `page_rows` an answer from rows comes page by page (`Answer.rest`), in bounded memory.
+        Errors: QueryError with what to do.
         """
         started = perf_counter()
-        statement, view = self._planned(sql, raw, fresh)
+        rest: Generator[pa.RecordBatch, None, None] | None = None
+        statement, view = self._planned(sql, raw, fresh, policy)
         planned = perf_counter()
         if explain:
-            table = self._duck.table("SELECT unnest($1) AS plan", [explain_lines(statement)])
+            lines = explain_lines(statement, whole=policy is None)
+            table = self._duck.table("SELECT unnest($1) AS plan", [lines])
             errors = [0.0]
         else:
-            table = self._duck.table(statement.sql)
+            paged = page_rows and path_of(statement) in ("raw", "mixed")
+            if paged:
+                statement, view, table, rest = self._paged(statement, view, page_rows)
+            else:
+                statement, view, table = self._run(statement, view)
             table = table.rename_columns([name for name, _ in statement.outputs])
             errors = errors_of(statement)
         latency_ms = {"plan": (planned - started) * 1e3, "execute": (perf_counter() - planned) * 1e3}
@@ -147,11 +170,12 @@ class Session:
             path_of(statement),
             (*notices(statement), *(() if explain else beyond(statement, table)), *told),
             lambda: make_receipt(statement, view, latency_ms),
+            rest,
         )
 
-    def view(self, *, fresh: bool = False) -> View:
+    def view(self, *, fresh: bool = False, policy: Policy | None = None) -> View:
         """The versions that a statement would see now; nothing is pinned until a fact is named."""
-        return View(self._shelf, self._clock(), fresh)
+        return View(self._shelf, self._clock(), fresh, policy)
 
     def interrupt(self) -> None:
         """Stop the running statement; nothing happens when idle."""
@@ -170,21 +194,59 @@ class Session:
     ) -> None:
         self.close()
 
-    def _planned(self, sql: str, raw: bool, fresh: bool) -> tuple[Statement, View]:
+    def _run(self, statement: Statement, view: View) -> tuple[Statement, View, pa.Table]:
+        """The rows of a plan. One that fails under a policy is planned and run once more with its relations barred.
+
+        Else the error of an expression could tell of a row that the user may not see (`cubes.route.policy`).
+        """
+        try:
+            return statement, view, self._duck.table(statement.sql)
+        except QueryError as error:
+            if view.policy is None or error.code == "57014":
+                raise
+        barred = View(self._shelf, view.now, view.fresh, view.policy, barred=True)
+        statement = route(statement.text, barred, raw=statement.raw)
+        return statement, barred, self._duck.table(statement.sql)
+
+    def _paged(
+        self, statement: Statement, view: View, rows: int
+    ) -> tuple[Statement, View, pa.Table, Generator[pa.RecordBatch, None, None] | None]:
+        """The first page of a plan's rows, and the others where there are any.
+
+        Under a policy the plan is barred from the start: rows that were sent can't be taken back when another fails.
+        """
+        import pyarrow as pa
+
+        if view.policy is not None:
+            view = View(self._shelf, view.now, view.fresh, view.policy, barred=True)
+            statement = route(statement.text, view, raw=statement.raw)
+        batches = self._duck.stream(statement.sql, rows)
+        held = [batch for _, batch in zip(range(2), batches, strict=False)]
+        second = next(batches, None)
+        rest = None if second is None else _following(second, batches)
+        return statement, view, pa.Table.from_batches(held), rest
+
+    def _planned(self, sql: str, raw: bool, fresh: bool, policy: Policy | None) -> tuple[Statement, View]:
         """The plan, from the cache when every version is still the newest."""
-        view = self.view(fresh=fresh)
-        key = (sql, raw, fresh)
+        view = self.view(fresh=fresh, policy=policy)
+        key = (sql, raw, fresh, "" if policy is None else policy.digest)
         held = self._plans.get(key)
         if held is not None and held[1].vector() == view.repin(held[1]).vector():
             self._plans.move_to_end(key)
             return held[0], view
-        view = View(self._shelf, view.now, fresh)
+        view = View(self._shelf, view.now, fresh, policy)
         statement = route(sql, view, raw=raw)
         if not statement.volatile:
             self._plans[key] = (statement, view)
             while len(self._plans) > _PLANS_KEPT:
                 self._plans.popitem(last=False)
         return statement, view
+
+
+def _following(second: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
+    """The second batch and all behind it; to close it is to let the engine's result go."""
+    yield second
+    yield from batches
 
 
 def _sql_type(arrow: str) -> str:

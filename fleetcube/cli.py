@@ -28,6 +28,8 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "status": ("inspect", "What the lake holds, and whether it adds up."),
     "batch": ("corrections", "Undo a bad batch."),
     "erase": ("corrections", "Erase one person's rows."),
+    "user": ("users", "Users of the SQL endpoint, their passwords and roles."),
+    "audit": ("audits", "Prove, export and cut the log of who did what."),
     "hold": ("holds", "Place, list and lift legal holds."),
     "retain": ("upkeep", "Show what retention would remove, and what must stand first; remove it."),
     "vacuum": ("upkeep", "Remove files that no version needs any more."),

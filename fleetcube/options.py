@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fleetcube.audited import on_record
 from lake.errors import LakeError
 from lake.places import address, is_remote
 from lake.settings import Settings, load_settings
@@ -29,7 +30,8 @@ def with_settings(*, needs_lake: bool = False) -> Callable[[Callable[..., Any]],
             settings = load_settings({"lake": lake, "log": log, **_own_flags(arguments)})
             if needs_lake:
                 require_lake(settings)
-            return verb(settings, **arguments)
+            with on_record(settings, arguments):
+                return verb(settings, **arguments)
 
         return run
 

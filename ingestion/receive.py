@@ -41,6 +41,8 @@ from ingestion.journal import Journal
 from ingestion.sample import decode_record
 from ingestion.signals import stopped_by_signals
 from ingestion.spool import SpoolFull
+from ingestion.told import Refusals
+from lake.audit import Audit
 from lake.errors import ConfigError, FleetcubeError, TransportError
 from lake.facts import load_facts
 from lake.settings import Settings
@@ -70,8 +72,13 @@ class Receiver:
         journal_bytes: int = 4096 * _MIB,
         roll_s: float = 1.0,
         report: Callable[[str], None] = lambda text: None,
+        told: Callable[[str, int, str], None] = lambda address, status, agent: None,
     ) -> None:
-        """Errors: ConfigError for bad tokens, TransportError if another receiver has the journal."""
+        """`told` hears of every refusal: address, status, and the agent whose token was shown ("" for none).
+
+        Errors: ConfigError for bad tokens, TransportError if another receiver has the journal.
+        """
+        self._told = told
         self._credentials = Credentials(tokens)
         self._facts, self._body_bytes, self._report = frozenset(facts), body_bytes, report
         self._journal = Journal(journal, max_bytes=journal_bytes, roll_s=roll_s, report=report)
@@ -84,7 +91,7 @@ class Receiver:
                 Route("/v1/status", self._status, methods=["GET"]),
                 Route("/v1/push", self._push, methods=["POST"]),
             ],
-            middleware=[Middleware(_Gate, credentials=self._credentials, report=report)],
+            middleware=[Middleware(_Gate, credentials=self._credentials, report=report, told=told)],
         )
 
     def close(self) -> None:
@@ -108,6 +115,7 @@ class Receiver:
                 await asyncio.wrap_future(self._journal.append(frames))
         except Refusal as refusal:
             self._counts["refused"] += 1
+            self._told(_address(request.scope), refusal.status, request.scope["fleetcube.agent"])
             return _answer(refusal.status, refusal)
         except SpoolFull as error:
             return _answer(503, error, {"Retry-After": "5"})
@@ -145,11 +153,23 @@ def _answer(status: int, error: FleetcubeError, headers: Mapping[str, str] | Non
     return JSONResponse({"error": error.what, "todo": error.todo}, status, headers)
 
 
+def _address(scope: Scope) -> str:
+    """Where a request comes from, without its port."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
 class _Gate:
     """Lets nothing but /healthz through without a token, whether the address exists or not."""
 
-    def __init__(self, app: ASGIApp, credentials: Credentials, report: Callable[[str], None]) -> None:
-        self._app, self._credentials, self._report = app, credentials, report
+    def __init__(
+        self,
+        app: ASGIApp,
+        credentials: Credentials,
+        report: Callable[[str], None],
+        told: Callable[[str, int, str], None],
+    ) -> None:
+        self._app, self._credentials, self._report, self._told = app, credentials, report, told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] != "/healthz":
@@ -161,6 +181,7 @@ class _Gate:
                 await _answer(503, broken, {"Retry-After": "5"})(scope, receive, send)
                 return
             if agent is None:
+                self._told(_address(scope), 401, "")
                 unknown = TransportError("No valid token.", todo="Send 'Authorization: Bearer <token>'.")
                 await _answer(401, unknown, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
                 return
@@ -211,13 +232,15 @@ def serve_receiver(
     secure = _tls(settings)
     with _listener(settings) as listener:
         port = listener.getsockname()[1]
-        receiver = Receiver(settings.lake / INBOX, settings.token_file, facts=load_facts(), report=say)
+        told = Refusals(Audit(settings.lake), say)
+        receiver = Receiver(settings.lake / INBOX, settings.token_file, facts=load_facts(), report=say, told=told.add)
         try:
             with stopped_by_signals(stop):
                 server = _Server(_config(receiver, secure), stop, lambda: ready(port) if ready else None)
                 asyncio.run(server.serve(sockets=[listener]))
         finally:
             receiver.close()
+            told.close()
 
 
 def _config(receiver: Receiver, secure: Mapping[str, str]) -> uvicorn.Config:

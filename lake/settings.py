@@ -58,6 +58,15 @@ class Settings:
     access: Path = _setting(
         Path(""), "YAML file of roles and users of the SQL endpoint; empty takes `access.yaml` of the lake's folder."
     )
+    audit_keep_months: int = _setting(0, "Months of the audit log that are kept, the current one too; 0 keeps all.")
+    audit_checkpoints: Path = _setting(
+        Path(""), "File, best on another host, to which checkpoints of the audit log are added; empty: none."
+    )
+    audit_copy: Path = _setting(Path(""), "Folder to which the audit log is copied; empty: none.")
+    serve_certificate: str = _setting("", "TLS certificate file of the SQL endpoint (PEM); needed off loopback.")
+    serve_key: str = _setting("", "TLS key file of the SQL endpoint (PEM, without a passphrase).")
+    serve_clients: int = _setting(64, "Clients that the SQL endpoint takes at once.")
+    serve_idle_s: int = _setting(0, "Seconds after which an idle client of the SQL endpoint is let go; 0 never.")
     statement_timeout_s: int = _setting(60, "Seconds after which a statement on the endpoint is ended.")
     definitions: Path = _setting(Path(""), "Folder of your own cube definitions, beside the shipped ones.")
     mappings: Path = _setting(Path(""), "Folder of your own replay mappings, beside the shipped ones.")
@@ -92,7 +101,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "log": ("text", "json"),
 }
 _PORT_MAX = 65_535
-_LEAST: dict[str, int] = {"threads": 0, "serve_port": 0, "receiver_port": 0}
+_LEAST: dict[str, int] = {"threads": 0, "serve_idle_s": 0, "audit_keep_months": 0, "serve_port": 0, "receiver_port": 0}
 
 
 def load_settings(

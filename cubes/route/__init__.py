@@ -1,8 +1,8 @@
 """The router: SQL on facts to SQL over cells and rows, as a tuple of passes.
 
-parse, named, bind, observed, rates and blocks read the question; match and tile choose cuboids and buckets; rewrite and
-pushdown write the engine's SQL. Each pass takes a statement and the pinned versions, and gives the statement with more
-in it.
+parse, named, bind, policy, observed, rates and blocks read the question; match and tile choose cuboids and buckets;
+rewrite and pushdown write the engine's SQL. Each pass takes a statement and the pinned versions, and gives the
+statement with more in it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cubes.route.match import match
 from cubes.route.named import named
 from cubes.route.observed import observed
 from cubes.route.parse import parse
+from cubes.route.policy import policy
 from cubes.route.pushdown import pushdown
 from cubes.route.rates import rates
 from cubes.route.rewrite import rewrite
@@ -26,7 +27,7 @@ from lake.errors import QueryError
 
 Pass = Callable[[Statement, View], Statement]
 
-PASSES: Final[tuple[Pass, ...]] = (parse, named, bind, observed, rates, blocks, match, tile, rewrite, pushdown)
+PASSES: Final[tuple[Pass, ...]] = (parse, named, bind, policy, observed, rates, blocks, match, tile, rewrite, pushdown)
 
 
 def route(text: str, view: View, *, raw: bool = False) -> Statement:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlglot import exp
 
 from cubes.histograms import COUNTS
 from cubes.route.guard import ROLES, VALUE, check_metrics, role_of
 from cubes.route.kinds import column_kind, kind
+from cubes.route.naming import default_name
+from cubes.route.policy import enclosed, shows_derived
 from cubes.route.view import columns_of
 from lake.errors import QueryError, did_you_mean
 from lake.facts import load_facts
@@ -41,6 +43,7 @@ class Output:
 
 
 _Ctes = Mapping[str, tuple[Output, ...]]
+_POLICY: Final = "fc_policy"
 
 
 @dataclass
@@ -68,8 +71,14 @@ def bind(statement: Statement, view: View) -> Statement:
     assert statement.tree is not None, "parse comes first"
     tree = statement.tree.copy()
     # Derived dimensions go along under a name that no statement can use.
-    outputs = _query(tree, {f"fc_{fact}": _derived(view, fact) for fact in load_facts()}, None)
+    derived = {f"fc_{fact}": _derived(view, fact) for fact in load_facts()}
+    outputs = _query(tree, {**derived, **_permitted(view)}, None)
     return replace(statement, tree=tree, outputs=tuple((one.name, one.kind) for one in outputs))
+
+
+def bind_alone(tree: exp.Query) -> None:
+    """Resolve in place the names of a query that knows nothing but facts' and lookups' own columns."""
+    _query(tree, {}, None)
 
 
 def _query(node: exp.Expr, ctes: _Ctes, parent: _Scope | None) -> tuple[Output, ...]:
@@ -139,6 +148,9 @@ def _select(select: exp.Select, ctes: _Ctes, parent: _Scope | None) -> tuple[Out
 def _source(node: exp.Expr, scope: _Scope, ctes: _Ctes) -> str:
     """Add one table or sub-query to the scope; gives its alias."""
     alias = node.args.get("alias")
+    if isinstance(node, exp.Table) and node.name not in ctes and alias is not None and alias.args.get("columns"):
+        node = enclosed(node)
+        alias = node.args["alias"]
     if isinstance(node, exp.Subquery):
         columns = _query(node.this, ctes, scope.parent)
         if alias is None:
@@ -160,6 +172,10 @@ def _source(node: exp.Expr, scope: _Scope, ctes: _Ctes) -> str:
 def _table(node: exp.Table, ctes: _Ctes) -> tuple[Output, ...]:
     if node.name in ctes:
         return ctes[node.name]
+    of_policy = ctes.get(f"{_POLICY}_{node.name}")
+    if of_policy is None and _POLICY in ctes:
+        near = did_you_mean(node.name, (one.name for one in ctes[_POLICY]))
+        raise QueryError(f"there is no table '{node.name}'.", todo=near, code="42P01")
     columns = columns_of(node.name)
     node.meta["fact" if node.name in load_facts() else "lookup"] = node.name
     roles = ROLES.get(node.name, {})
@@ -167,13 +183,23 @@ def _table(node: exp.Table, ctes: _Ctes) -> tuple[Output, ...]:
         Output(name, name, column_kind(kind), kind, shown, roles.get(name, ""))
         for name, (kind, shown) in columns.items()
     )
-    return (*own, *ctes.get(f"fc_{node.name}", ()))
+    hidden = {one.name for one in of_policy or ()}
+    return tuple(one for one in (*own, *ctes.get(f"fc_{node.name}", ())) if one.name not in hidden)
 
 
 def _derived(view: View, fact: str) -> tuple[Output, ...]:
     """The derived dimensions of a fact as columns that `*` doesn't show."""
-    found = view.derived(fact).values()
+    found = [one for one in view.derived(fact).values() if shows_derived(view.policy, fact, one)]
     return tuple(Output(one.name, one.name, column_kind(one.type), one.type, shown=False) for one in found)
+
+
+def _permitted(view: View) -> _Ctes:
+    """The tables of the user's policy, and what each hides, under names that no statement can use."""
+    if view.policy is None:
+        return {}
+    tables = view.policy.tables
+    hidden = {f"{_POLICY}_{name}": tuple(Output(one, one, "") for one in tables[name].hidden) for name in tables}
+    return {_POLICY: tuple(Output(name, name, "") for name in tables), **hidden}
 
 
 def _renamed(columns: tuple[Output, ...], alias: exp.TableAlias) -> tuple[Output, ...]:
@@ -236,7 +262,7 @@ def _named(select: exp.Select) -> tuple[Output, ...]:
     outputs: list[Output] = []
     taken: set[str] = set()
     for node in select.expressions:
-        name = node.alias if isinstance(node, exp.Alias) else _default_name(node)
+        name = node.alias if isinstance(node, exp.Alias) else default_name(node)
         column, number = name, 1
         while column.lower() in taken:
             number += 1
@@ -249,23 +275,6 @@ def _named(select: exp.Select) -> tuple[Output, ...]:
         if not isinstance(node, exp.Alias) or node.alias != column:
             node.replace(exp.alias_(value.copy(), column, quoted=True))
     return tuple(outputs)
-
-
-def _default_name(node: exp.Expr) -> str:
-    while isinstance(node, (exp.Paren, exp.Filter, exp.Window, exp.WithinGroup, exp.Cast)):
-        node = node.this
-    match node:
-        case exp.Column() | exp.Anonymous():
-            return node.name
-        case exp.TimestampTrunc() | exp.DateTrunc():
-            return "date_trunc"
-        case exp.Case():
-            return "case"
-        case exp.TimeToStr():
-            return "to_char"
-        case exp.Func() if not isinstance(node, (exp.And, exp.Or)):
-            return node.sql_name().lower()
-    return "?column?"
 
 
 def _group(select: exp.Select, scope: _Scope, ctes: _Ctes) -> None:

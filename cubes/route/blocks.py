@@ -16,6 +16,7 @@ from cubes.route.grammar import AGGREGATES
 from cubes.route.implied import is_of, parts_of
 from cubes.route.lower import fixed_now
 from cubes.route.parts import PartMaker, Unfit, aggregates, predicate_key
+from cubes.route.policy import barred
 from cubes.route.span import Window
 from cubes.route.statement import Block, Term
 from cubes.route.window import Step, is_time, split_window, time_step
@@ -101,7 +102,9 @@ class _Anatomy:
             table = node.this if isinstance(node, exp.Join) else node
             if "lookup" in table.meta:
                 self.lookups[table.alias] = table.meta["lookup"]
-                table.set("this", exp.Var(this=self.view.duck.scan(self.view.lookup(table.meta["lookup"]))))
+                name = table.meta["lookup"]
+                scan = barred(self.view.duck.scan(self.view.lookup(name)), name, self.view)
+                table.set("this", exp.Var(this=scan))
         return tuple(found)
 
     def _hashed(self) -> frozenset[str]:

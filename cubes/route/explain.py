@@ -12,25 +12,29 @@ if TYPE_CHECKING:
     from cubes.route.tile import Plan
 
 
-def explain_lines(statement: Statement) -> list[str]:
-    """The plan as text lines; nothing is run for it."""
+def explain_lines(statement: Statement, *, whole: bool = True) -> list[str]:
+    """The plan as text lines; nothing is run for it.
+
+    Without `whole` it tells no counts and no SQL of the engine: those speak of rows that a user may not see, and of
+    files.
+    """
     lines = [f"path: {path_of(statement)}"]
     plans = statement.plans or (None,) * len(statement.blocks)
     for number, (block, tried, plan) in enumerate(zip(statement.blocks, statement.candidates, plans, strict=True), 1):
-        lines.append(f"block {number} on {block.fact}: {_verdict(block, plan)}")
+        lines.append(f"block {number} on {block.fact}: {_verdict(block, plan, whole)}")
         if plan is not None:
             lines.extend(f"  {line}" for line in _tiles(plan))
-        lines.extend(f"  {_candidate(one)}" for one in tried)
+        lines.extend(f"  {_candidate(one, whole)}" for one in tried)
     joined = len(statement.scanned) - sum(1 for block in statement.blocks if block.reason)
     if joined > 0:
         lines.append(f"{joined} more read of trusted rows, below a join")
-    return [*lines, f"sql: {statement.sql}"]
+    return [*lines, f"sql: {statement.sql}"] if whole else lines
 
 
-def _verdict(block: Block, plan: Plan | None) -> str:
+def _verdict(block: Block, plan: Plan | None, whole: bool) -> str:
     if plan is None:
         return f"trusted rows, since {block.reason}"
-    return f"cube {plan.cube.cube.name}, about {plan.rows:.0f} rows to read"
+    return f"cube {plan.cube.cube.name}" + (f", about {plan.rows:.0f} rows to read" if whole else "")
 
 
 def _tiles(plan: Plan) -> list[str]:
@@ -47,6 +51,7 @@ def _tiles(plan: Plan) -> list[str]:
     return lines
 
 
-def _candidate(one: Candidate) -> str:
+def _candidate(one: Candidate, whole: bool) -> str:
     verdict = f"no: {one.reason}" if one.reason else "fits"
-    return f"candidate {one.cube} {one.grain} [{one.cuboid}] of {one.rows} cells: {verdict}"
+    cells = f" of {one.rows} cells" if whole else ""
+    return f"candidate {one.cube} {one.grain} [{one.cuboid}]{cells}: {verdict}"

@@ -65,7 +65,8 @@ def named(statement: Statement, view: View) -> Statement:
     Errors: QueryError for an unknown measure, with the nearest name, and for one that two cubes mean differently.
     """
     assert statement.tree is not None, "parse comes first"
-    cubes = {cube.name: cube for cube in view.shelf.cubes}
+    # Of a fact that the user may not read, no measure exists either.
+    cubes = {cube.name: cube for cube in view.shelf.cubes if view.policy is None or view.policy.reads(cube.fact)}
     tree = statement.tree.copy()
     for select in list(tree.find_all(exp.Select)):
         sources = list(_sources(select, cubes))

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from cubes.expired import overlap, spans
 from cubes.route.lower import lower
+from cubes.route.policy import barred
 from cubes.route.source import rows_sql
 from cubes.route.span import Window
 from cubes.route.window import split_window
@@ -43,7 +44,7 @@ def pushdown(statement: Statement, view: View) -> Statement:
             named = columns - (view.derived(name).keys() - mine)
             _scan(table, rows_sql(view.fact(name), [window], view, named))
         elif "lookup" in table.meta:
-            _scan(table, view.duck.scan(view.lookup(table.meta["lookup"])))
+            _scan(table, barred(view.duck.scan(view.lookup(table.meta["lookup"])), table.meta["lookup"], view))
     return replace(statement, tree=tree, scanned=tuple(scanned), sql=lower(tree).sql("duckdb"))
 
 

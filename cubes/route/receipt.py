@@ -19,6 +19,7 @@ from cubes.route.coverage import coverage
 from cubes.route.lower import engine_sql
 from cubes.route.match import cuboid_name
 from cubes.route.parts import aggregates
+from cubes.route.policy import permitted
 from cubes.route.source import rows_sql
 from cubes.route.span import Window, moment
 from cubes.route.statement import Block
@@ -100,7 +101,7 @@ def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, floa
             {"name": name, "relative_error": error, **wide.get(place, {})}
             for place, ((name, _), error) in enumerate(zip(statement.outputs, errors_of(statement), strict=True))
         ],
-        "policy": "none",
+        "policy": "none" if view.policy is None else view.policy.digest,
         "latency_ms": {name: round(value, 3) for name, value in latency_ms.items()},
     }
 
@@ -163,7 +164,10 @@ def _of_rows(
 ) -> dict[str, Any]:
     window = Window(0, 0) if window.empty else window
     timed = "sum(interval_s)" if fact == "samples" else "NULL"
-    relation = rows_sql(view.fact(fact), [window], view, {*columns, "interval_s"})
+    allowed, needed = permitted(fact, view)
+    relation = rows_sql(view.fact(fact), [window], view, {*columns, *needed, "interval_s"})
+    if allowed:
+        relation = f"(SELECT * FROM {relation} AS {_quoted(fact)} WHERE {allowed})"
     rows, covered = view.duck.sql(f"SELECT count(*), {timed} FROM {relation}{where}")[0]
     quality = _quality(fact, window, view, block, covered)
     return {"range": window.shown(), "rows": rows, **quality}
@@ -171,7 +175,8 @@ def _of_rows(
 
 def _quality(fact: str, window: Window, view: View, block: Block | None, covered: Decimal | None) -> dict[str, Any]:
     return {
-        "quarantined": _quarantined(fact, window, _sites(block), view),
+        # Kept-aside rows have no typed columns for a policy to judge: of them such a user is told nothing.
+        "quarantined": None if permitted(fact, view)[0] else _quarantined(fact, window, _sites(block), view),
         "newest": _newest(fact, window, view),
         "coverage": coverage(fact, window, block, covered, view),
     }
@@ -228,9 +233,14 @@ def _newest(fact: str, window: Window, view: View) -> str | None:
     if not inside:
         return None
     last = [file.path for file in state.trusted.files if file.partition["day"] == inside[0]]
-    paths = state.trusted.paths(lambda file: file.path in last)
     until = f"WHERE epoch_us(ts) < {window.end}" if window.end is not None else ""
-    newest = view.duck.sql(f"SELECT max(ts) FROM {view.duck.scan(state.trusted, paths)} {until}")[0][0]
+    allowed, needed = permitted(fact, view)
+    if allowed:
+        relation = f"{rows_sql(state, [window], view, needed)} AS {_quoted(fact)}"
+        until = f"{until} AND {allowed}" if until else f"WHERE {allowed}"
+    else:
+        relation = view.duck.scan(state.trusted, state.trusted.paths(lambda file: file.path in last))
+    newest = view.duck.sql(f"SELECT max(ts) FROM {relation} {until}")[0][0]
     return None if newest is None else iso(newest)
 
 

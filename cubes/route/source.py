@@ -16,6 +16,7 @@ from cubes.histograms import BESIDE, COUNTS
 from cubes.measures import quoted
 from cubes.route.aliases import aliased
 from cubes.route.beside import inputs_of, is_kept, with_derived
+from cubes.route.policy import barred
 from cubes.route.span import Window, moment
 from cubes.route.view import in_days
 from lake.facts import duck_type
@@ -75,7 +76,7 @@ def rows_sql(
     conditions = [_ranges("ts", windows), "" if batch is None else f"batch >= {batch}"]
     where = " AND ".join(one for one in conditions if one)
     found = with_derived(f"(SELECT * FROM {scan}{f' WHERE {where}' if where else ''})", name, columns, view)
-    return aliased(found, needed & _texts(state), view)
+    return barred(aliased(found, needed & _texts(state), view), name, view)
 
 
 def _cells(plan: Plan, pieces: Sequence[Piece], view: View) -> Source:
@@ -109,7 +110,7 @@ def _cells(plan: Plan, pieces: Sequence[Piece], view: View) -> Source:
     renamed = used & set(own) & _texts(view.fact(cube.fact))
 
     def finished(relation: str) -> str:
-        return aliased(with_derived(relation, cube.fact, joined, view), renamed, view)
+        return barred(aliased(with_derived(relation, cube.fact, joined, view), renamed, view), cube.fact, view)
 
     slots = {
         column: finished(f"(SELECT bucket AS ts{dims}, slot, n FROM {scan} WHERE {where} AND sketch = '{column}')")

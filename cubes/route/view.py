@@ -32,6 +32,7 @@ from lake.times import EPOCH
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cubes.access import Policy
     from lake.delta import DataFile, Snapshot
     from lake.duck import Duck
     from lake.tables import TableRef
@@ -191,11 +192,17 @@ class Shelf:
 
 @dataclass
 class View:
-    """What one statement sees. Facts are pinned when first named, each at its own version."""
+    """What one statement sees. Facts are pinned when first named, each at its own version.
+
+    `policy` is that of the user who asks, None for the operator; `barred` reads nothing but permitted rows, in such a
+    way that not even an expression's error can tell of others (see `cubes.route.policy`).
+    """
 
     shelf: Shelf
     now: datetime
     fresh: bool = False
+    policy: Policy | None = None
+    barred: bool = False
     pins: dict[str, FactState] = field(default_factory=dict)
     lookups: dict[str, Snapshot] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sqlglot import exp
 
+from cubes.route.grammar import NODES
 from lake.errors import QueryError, did_you_mean
 
 Known = Mapping[str, str | int]
@@ -87,6 +88,17 @@ def rewrite(
     return _bottom_up(tree, step)
 
 
+def refuse_unlisted(tree: exp.Expr, macros: frozenset[str]) -> None:
+    """QueryError for a function that is neither the catalogue's own nor of the router's grammar.
+
+    A query that names no table would else reach whatever functions the engine has: logs, variables, endless series.
+    """
+    for node in tree.find_all(exp.Func):
+        name = node.name.lower() if isinstance(node, exp.Anonymous) else node.sql_name().lower()
+        if type(node) not in (*NODES, exp.Array) and name not in macros:
+            raise QueryError(f"there is no function {name}()", todo="docs/sql.md lists the functions.", code="42883")
+
+
 def _bottom_up(node: exp.Expr, step: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     """Apply `step` to every node, children first, so that a step sees what its operands became."""
     for found in reversed(list(node.walk(bfs=True))):
@@ -107,6 +119,9 @@ def _rename_tables(tree: exp.Expr, tables: frozenset[str]) -> None:
             column = exp.to_identifier(table.alias or "unnest")
             items = exp.TableAlias(this=exp.to_identifier("fc_items"), columns=[column])
             table.replace(exp.Unnest(expressions=[table.this.this.copy()], alias=items))
+            continue
+        if isinstance(table.this, _TABLE_FUNCTIONS):
+            table.set("db", None)
             continue
         if not isinstance(table.this, exp.Identifier) or (not table.db and table.name.lower() in own):
             continue
@@ -152,9 +167,14 @@ def _cast(node: exp.Expr) -> exp.Expr:
     target = node.to.sql("postgres").lower().replace('"', "").removeprefix("pg_catalog.")
     item, array = target.removesuffix("[]"), "[]" if target.endswith("[]") else ""
     if item in ("regclass", "regtype"):
-        literal = isinstance(node.this, exp.Literal) and node.this.is_string
+        inner = node.this
+        while isinstance(inner, exp.Cast):
+            inner = inner.this
+        literal = isinstance(inner, exp.Literal) and inner.is_string
         name = f"fc_to_{item}" if literal else f"fc_{item}_name"
         return exp.Anonymous(this=name, expressions=[node.this.copy()])
+    if item == "regproc" and isinstance(node.this, exp.Literal):
+        return exp.Literal.string(node.this.name.removeprefix("pg_catalog."))
     if item in _TEXTS or item in _NUMBERS:
         kind = "VARCHAR" if item in _TEXTS else "BIGINT"
         return exp.Cast(this=node.this.copy(), to=exp.DataType.build(kind + array, dialect="duckdb"))
@@ -165,7 +185,7 @@ def _cast(node: exp.Expr) -> exp.Expr:
 
 def _function(node: exp.Expr, macros: frozenset[str], setting: Callable[[str], str], known: Known) -> exp.Expr:
     """Functions of the connection become their values, PostgreSQL's own become macros, `pg_catalog.` goes."""
-    if isinstance(node, exp.Dot) and node.this.name.lower() == "pg_catalog":
+    if isinstance(node, exp.Dot) and node.this.name.lower() in ("pg_catalog", "information_schema"):
         inner: exp.Expr = node.expression.copy()
         return inner
     if type(node) in _NODES:
@@ -177,8 +197,14 @@ def _function(node: exp.Expr, macros: frozenset[str], setting: Callable[[str], s
     name = node.name.lower()
     if name in _OF_CONNECTION:
         return _value(known[name])
-    if name == "current_setting" and node.expressions and isinstance(node.expressions[0], exp.Literal):
-        return _value(setting(node.expressions[0].name))
+    if name == "current_setting" and node.expressions:
+        asked = node.expressions[0]
+        while isinstance(asked, exp.Cast):
+            asked = asked.this
+        if isinstance(asked, exp.Literal):
+            return _value(setting(asked.name))
+    if name == "json_build_object":
+        return exp.Anonymous(this="json_object", expressions=[e.copy() for e in node.expressions])
     if f"fc_{name}" in macros:
         return exp.Anonymous(this=f"fc_{name}", expressions=[e.copy() for e in node.expressions])
     return node

@@ -9,26 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from cubes.serve.desk import Desk, Outcome
-from cubes.serve.extended import Extended, Portal
+from cubes.serve.extended import Extended
 from cubes.serve.failures import Failure, failure_of
-from cubes.serve.pg_types import data_rows, fields_of
-from cubes.serve.pgwire import Message, Reply, Startup, decode_message, decode_startup
+from cubes.serve.pages import Pages
+from cubes.serve.pg_types import fields_of
+from cubes.serve.pgwire import Message, Reply, Startup, decode_message
 from cubes.serve.statements import Statement, split
 from lake.errors import QueryError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 T = TypeVar("T")
+# Sends a question of the log-in and gives the client's answer.
+Exchange = Callable[[bytes], Awaitable[bytes]]
+# Lets a client in, or raises; gives the last words of the log-in.
+Login = Callable[[Exchange], Awaitable[bytes]]
 _LOG = logging.getLogger(__name__)
-_PAGE_ROWS = 8192
 _POLL_S = 0.05
 _STOP_S = 2.0
 _QUIET = {"warning": ("NOTICE",), "error": ("NOTICE", "WARNING")}
@@ -40,6 +41,8 @@ class Limits:
 
     start_s: float = 10.0
     statement_s: float = 60.0
+    login_s: float = 60.0
+    idle_s: float = 0.0
     start_bytes: int = 10_000
     message_bytes: int = 16 * 2**20
 
@@ -57,26 +60,41 @@ class Connection:
         """Take over a socket whose start packet `desk` was made for."""
         self._reader, self._writer, self._pool, self._limits = reader, writer, pool, limits
         self.desk = desk
+        self.greeted = False
         self._extended = Extended(desk)
         desk.forget = self._extended.forget
         self._skip_to_sync = False
         self._running = False
         self._stopped_by = ""
 
-    async def run(self, start: Startup, key: bytes) -> None:
-        """Greet the client, then serve its messages."""
+    async def run(self, start: Startup, key: bytes, login: Login) -> None:
+        """Greet the client once `login` let it in, then serve its messages."""
         try:
+            async with asyncio.timeout(self._limits.login_s):
+                self._writer.write(await login(self._exchange))
+            self.greeted = True
             await self._greet(start, key)
             while await self._serve_one():
                 pass
         except (_Fatal, ConnectionError, asyncio.IncompleteReadError):
             _LOG.debug("connection %s ended", self.desk.process)
+        finally:
+            self._extended.end_transaction()
 
     def cancel(self, why: str = "canceling statement due to user request") -> None:
         """End the running statement, if one runs."""
         if self._running:
             self._stopped_by = self._stopped_by or why
             self.desk.interrupt()
+
+    async def _exchange(self, question: bytes) -> bytes:
+        """Ask the client something in the log-in, and give its answer."""
+        self._writer.write(question)
+        await self._writer.drain()
+        message = await self._read(self._limits.start_bytes)
+        if message.kind != "p":
+            raise QueryError(f"expected the answer of the log-in, not a message {message.kind!r}", code="08P01")
+        return message.data
 
     async def _greet(self, start: Startup, key: bytes) -> None:
         options = [name for name in start.parameters if name.startswith("_pq_.")]
@@ -94,7 +112,13 @@ class Connection:
     async def _serve_one(self) -> bool:
         """Read and serve one message; False when the client says goodbye."""
         try:
-            message = await self._read()
+            # Between statements only: what the client waits for has the statement's deadline.
+            async with asyncio.timeout(self._limits.idle_s or None):
+                message = await self._read()
+        except TimeoutError:
+            what = "terminating connection due to idle-session timeout"
+            await self._send_away(QueryError(what, todo="Connect again.", code="57P05"))
+            return False
         except QueryError as error:
             if error.code == "08P01":
                 await self._send_away(error)
@@ -111,7 +135,10 @@ class Connection:
             await self._simple(message.sql)
         elif message.kind == "H":
             await self._writer.drain()
+        elif message.kind == "p":
+            await self._send_away(QueryError("nobody asked for a password", code="08P01"))
         elif message.kind in _EXTENDED and not self._skip_to_sync:
+            self._begin()
             try:
                 await _EXTENDED[message.kind](self, message)
             except (_Fatal, ConnectionError, asyncio.IncompleteReadError):
@@ -119,12 +146,14 @@ class Connection:
             except Exception as error:  # noqa: BLE001
                 # The edge of a connection: what goes wrong in a statement is told to its client, and the next one runs.
                 await self._fail(error, message.kind)
+            finally:
+                self._running = False
         return True
 
-    async def _read(self) -> Message:
+    async def _read(self, most: int = 0) -> Message:
         head = await self._reader.readexactly(5)
         kind, size = chr(head[0]), struct.unpack("!i", head[1:])[0]
-        if not 4 <= size <= self._limits.message_bytes:
+        if not 4 <= size <= (most or self._limits.message_bytes):
             raise QueryError(f"invalid message length {size}", code="08P01")
         return decode_message(kind, await self._reader.readexactly(size - 4))
 
@@ -147,18 +176,65 @@ class Connection:
         await self._ready()
 
     async def _whole(self, statement: Statement) -> None:
-        outcome = await self._work(lambda: self.desk.answer(statement))
-        if outcome.table is not None:
-            self._writer.write(Reply.rows_of(fields_of(outcome.table.schema)))
-            await self._rows(outcome.table)
-        self._done(outcome, 0 if outcome.table is None else outcome.table.num_rows)
+        self._begin()
+        try:
+            await self._answered(statement)
+        finally:
+            self._running = False
 
-    async def _rows(self, table: pa.Table) -> None:
+    async def _answered(self, statement: Statement) -> None:
+        outcome = await self._work(lambda: self.desk.answer(statement))
+        if outcome.table is None:
+            self._done(outcome, 0)
+            return
+        pages = Pages(outcome)
+        try:
+            if outcome.copy is not None:
+                rows = await self._copied(pages)
+            else:
+                self._writer.write(Reply.rows_of(pages.fields))
+                rows = await self._rows(pages)
+        finally:
+            pages.close()
+        self._done(outcome, rows)
+
+    async def _rows(self, pages: Pages, most: int = 0, formats: Sequence[int] = ()) -> int:
         """Send rows page by page: `drain` holds the next page back until the client took the last one."""
-        for start in range(0, table.num_rows, _PAGE_ROWS):
-            page = table.slice(start, _PAGE_ROWS)
-            self._writer.write(await self._work(partial(data_rows, page)))
-            await self._writer.drain()
+        sent = 0
+        while not most or sent < most:
+            count, data = await self._work(partial(pages.rows, most and most - sent, formats))
+            if not count:
+                break
+            self._writer.write(data)
+            await self._drain()
+            sent += count
+        return sent
+
+    async def _copied(self, pages: Pages) -> int:
+        """Send everything as COPY data."""
+        options = pages.outcome.copy
+        self._writer.write(Reply.copy_out(len(pages.schema), options is not None and options.form == "binary"))
+        count = 1
+        while count:
+            count, data = await self._work(pages.lines)
+            self._writer.write(data)
+            await self._drain()
+        self._writer.write(Reply.COPY_DONE)
+        return pages.sent
+
+    async def _drain(self) -> None:
+        """Wait until the client has taken what was sent; one that takes nothing until the deadline is let go."""
+        left = self._deadline - asyncio.get_running_loop().time()
+        try:
+            await asyncio.wait_for(self._writer.drain(), max(left, 0.1))
+        except TimeoutError:
+            _LOG.warning("connection %s takes no rows: closed at the statement's deadline", self.desk.process)
+            raise _Fatal from None
+
+    def _begin(self) -> None:
+        """A statement starts: from here on a cancel request is for it, also while the client takes its rows."""
+        self._running, self._stopped_by = True, ""
+        self._deadline = asyncio.get_running_loop().time() + self._deadline_s()
 
     def _done(self, outcome: Outcome, rows: int) -> None:
         for warning in outcome.warnings:
@@ -167,7 +243,8 @@ class Connection:
             self._tell("NOTICE", notice)
         for name, value in outcome.told:
             self._writer.write(Reply.parameter(name, value))
-        self._writer.write(Reply.complete(f"SELECT {rows}" if outcome.tag == "SELECT" else outcome.tag))
+        counted = outcome.tag in ("SELECT", "COPY")
+        self._writer.write(Reply.complete(f"{outcome.tag} {rows}" if counted else outcome.tag))
 
     def _tell(self, severity: str, text: str) -> None:
         if severity in _QUIET.get(self.desk.variables.get("client_min_messages"), ()):
@@ -178,15 +255,16 @@ class Connection:
     async def _work(self, task: Callable[[], T]) -> T:
         """Run a task in the server's threads; end it on cancel, on the deadline, or when the client is gone."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._deadline_s()
-        self._running, self._stopped_by = True, ""
+        already = self._stopped_by
+        if already:
+            raise QueryError(already, code="57014")
         job = self._pool.submit(task)
         waiting = asyncio.wrap_future(job)
         try:
             while not (await asyncio.wait({waiting}, timeout=_POLL_S))[0]:
                 if self._reader.at_eof():
                     self.cancel("the client has left")
-                elif loop.time() > deadline:
+                elif loop.time() > self._deadline:
                     self.cancel("canceling statement due to statement timeout")
                 # Again and again: an interrupt between two engine calls of one statement would be lost.
                 if self._stopped_by:
@@ -197,8 +275,6 @@ class Connection:
             self.desk.interrupt()
             await asyncio.wait({waiting}, timeout=_STOP_S)
             raise
-        finally:
-            self._running = False
         if self._stopped_by:
             if not waiting.cancelled():
                 _LOG.debug("stopped statement ended with %r", waiting.exception())
@@ -245,17 +321,18 @@ class Connection:
             prepared = self._extended.prepared(message.statement)
             outcome = await self._work(lambda: self._extended.columns(prepared))
             self._writer.write(Reply.parameters_of(prepared.oids))
-        else:
-            portal = self._extended.portal(message.portal)
-            outcome = await self._described(portal)
-        table = None if outcome is None else outcome.table
-        self._writer.write(Reply.NO_DATA if table is None else Reply.rows_of(fields_of(table.schema)))
-
-    async def _described(self, portal: Portal) -> Outcome | None:
-        """The portal's outcome, but only if it gives rows: describing a SET must not set."""
+            table = None if outcome is None else outcome.table
+            self._writer.write(Reply.NO_DATA if table is None else Reply.rows_of(fields_of(table.schema)))
+            return
+        portal = self._extended.portal(message.portal)
+        # Describing a SET must not set: only what gives rows is run.
         if portal.statement is None or not self.desk.has_rows(portal.statement):
-            return None
-        return await self._work(lambda: self._extended.run(portal))
+            self._writer.write(Reply.NO_DATA)
+            return
+        outcome = await self._work(lambda: self._extended.run(portal))
+        assert portal.pages is not None, "what has rows has pages"
+        fields = portal.pages.fields
+        self._writer.write(Reply.rows_of(fields, portal.formats(len(fields))))
 
     async def _on_execute(self, message: Message) -> None:
         portal = self._extended.portal(message.portal)
@@ -264,11 +341,12 @@ class Connection:
             return
         outcome = await self._work(lambda: self._extended.run(portal))
         rows = 0
-        if outcome.table is not None:
-            page = portal.page(message.max_rows)
-            rows = page.num_rows
-            await self._rows(page)
-        if portal.has_more:
+        if portal.pages is not None and outcome.copy is not None:
+            rows = await self._copied(portal.pages)
+        elif portal.pages is not None:
+            formats = portal.formats(len(portal.pages.schema))
+            rows = await self._rows(portal.pages, message.max_rows, formats)
+        if portal.pages is not None and portal.pages.has_more:
             self._writer.write(Reply.SUSPENDED)
         else:
             self._done(outcome, rows)
@@ -285,27 +363,3 @@ _EXTENDED: dict[str, Callable[[Connection, Message], Awaitable[None]]] = {
     "E": Connection._on_execute,
     "C": Connection._on_close,
 }
-
-
-async def read_startup(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits) -> Startup:
-    """The start or cancel packet, after saying no to encryption as often as a client asks (at most twice).
-
-    Errors: QueryError 08P01 for malformed bytes; also when plain bytes came together with the request for encryption,
-    which a man in the middle could have put there. IncompleteReadError when the client leaves.
-    """
-    first = await reader.readexactly(1)
-    for _ in range(3):
-        (size,) = struct.unpack("!i", first + await reader.readexactly(3))
-        if not 8 <= size <= limits.start_bytes:
-            raise QueryError(f"invalid length of startup packet: {size}", code="08P01")
-        start = decode_startup(await reader.readexactly(size - 4))
-        if start.request in ("start", "cancel"):
-            return start
-        following = asyncio.ensure_future(reader.readexactly(1))
-        await asyncio.sleep(0)
-        if following.done() and following.exception() is None:
-            raise QueryError("received data in plain text after the request for encryption", code="08P01")
-        writer.write(b"N")
-        await writer.drain()
-        first = await following
-    raise QueryError("encryption was asked for too often", code="08P01")

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from sqlglot import exp
-
+from cubes.serve.copy_out import CopyOptions, read_copy
+from cubes.serve.failures import failure_of
+from cubes.serve.infer import parameter_oids
 from cubes.serve.journal import Journal
 from cubes.serve.pg_catalog import Catalogue
-from cubes.serve.pg_types import settle
+from cubes.serve.pg_types import conform, settle
+from cubes.serve.pgwire import Field
 from cubes.serve.pool import SessionLike, SessionPool
-from cubes.serve.statements import Statement, parse
+from cubes.serve.statements import PUBLIC, Statement, explained, parse, without_schema
+from cubes.serve.stream import Slots, Stream
 from cubes.serve.variables import SERVER_VERSION, Variables
-from lake.errors import QueryError
+from lake.errors import FleetcubeError, QueryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from cubes.access import Policy
 
 _LOG = logging.getLogger(__name__)
 _TRUSTED = "answered from trusted rows"
@@ -35,18 +40,24 @@ _WRITES = frozenset(
     {"INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMENT", "CALL"}
     | {"VACUUM", "ANALYZE", "REINDEX", "REFRESH", "DO"}
 )
-_PUBLIC = "public"
+# Rows of a page of a large answer.
+_PAGE_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a statement came to: its tag ('SELECT' wants the number of rows sent), rows if any, and what to tell."""
+    """What a statement came to: its tag ('SELECT' wants the number of rows sent), rows if any, and what to tell.
+
+    `table` may be the first page of a large answer, then `rest` has the others; `copy` is how COPY wants them.
+    """
 
     tag: str
     table: pa.Table | None = None
     notices: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     told: tuple[tuple[str, str], ...] = ()
+    rest: Stream | None = None
+    copy: CopyOptions | None = None
 
 
 @dataclass
@@ -60,12 +71,19 @@ class Desk:
     process: int = 0
     status: str = "I"
     forget: Callable[[str | None], None] = field(default=lambda name: None)
+    slots: Slots = field(default_factory=Slots)
+    policy: Callable[[], Policy | None] = field(default=lambda: None)
+    # Writes the audit log: operation, resource, and by name result, policy, detail, durable.
+    tell: Callable[..., None] = field(default=lambda *what, **more: None)
     _session: SessionLike | None = None
     _stopped: bool = False
     _lock: Lock = field(default_factory=Lock)
 
-    def answer(self, statement: Statement) -> Outcome:
-        """Run one statement. Errors: QueryError and whatever the session raises; then call `failed`."""
+    def answer(self, statement: Statement, wanted: Sequence[Field] | None = None, *, asked: bool = True) -> Outcome:
+        """Run one statement. Errors: QueryError and whatever the session raises; then call `failed`.
+
+        `wanted` are the columns that a client was told beforehand; not `asked` is a statement that only describes.
+        """
         self._stopped = False
         verb = statement.verb
         if self.status == "E" and verb not in ("ROLLBACK", "ABORT", "COMMIT", "END"):
@@ -76,7 +94,10 @@ class Desk:
                 code="25P02",
             )
         if verb in _QUERIES or verb == "EXPLAIN":
-            return self._query(statement)
+            return self._query(statement, wanted, asked=asked)
+        if verb == "COPY":
+            copy = read_copy(statement)
+            return replace(self._query(copy.query, None, asked=True), tag="COPY", copy=copy.options)
         handler = _HANDLERS.get(verb)
         if handler is not None:
             return handler(self, statement)
@@ -88,13 +109,10 @@ class Desk:
         if not verb.isidentifier():
             raise QueryError(f"syntax error at or near '{verb or statement.text[:20]}'", code="42601")
         known = verb in (
-            "COPY",
             "DECLARE",
             "FETCH",
-            "CLOSE",
             "LISTEN",
             "NOTIFY",
-            "UNLISTEN",
             "LOCK",
             "PREPARE",
             "EXECUTE",
@@ -120,53 +138,105 @@ class Desk:
         """Whether the statement gives rows, known without running it."""
         return statement.verb in _QUERIES or statement.verb in ("EXPLAIN", "SHOW")
 
-    def _query(self, statement: Statement) -> Outcome:
+    def parameter_oids(self, statement: Statement) -> dict[int, int]:
+        """The types of parameters as far as their places tell them."""
+        tree = parse(statement)
+        return parameter_oids(tree, self.catalogue.column_types(tree))
+
+    def _query(self, statement: Statement, wanted: Sequence[Field] | None, *, asked: bool) -> Outcome:
         if any(text == "$" and not quoted for text, quoted in statement.tokens):
             raise QueryError("there is no parameter $1: no values were bound", code="42P02")
+        policy = self.policy()
         if statement.verb != "EXPLAIN" and self.catalogue.owns(statement):
-            table = self.catalogue.query(statement, self.variables, self._known(), self.process)
-            return Outcome("SELECT", settle(table))
-        with self.sessions.lend(lambda: self._stopped) as session:
+            catalogue = self.catalogue.under(policy)
+            table = catalogue.query(statement, self.variables, self._known(), self.process)
+            return Outcome("SELECT", _settled(table, wanted))
+        try:
+            outcome = self._lent(statement, policy, wanted, asked=asked)
+        except Exception as error:
+            self._note(
+                statement, policy, result=failure_of(error).code if isinstance(error, FleetcubeError) else "XX000"
+            )
+            raise
+        if asked:
+            self._note(statement, policy, result="ok")
+        return outcome
+
+    def _note(self, statement: Statement, policy: Policy | None, *, result: str) -> None:
+        digest = "" if policy is None else policy.digest
+        detail = {"process": self.process}
+        self.tell("query", statement.text, result=result, policy=digest, detail=detail, durable=False)
+
+    def _lent(
+        self, statement: Statement, policy: Policy | None, wanted: Sequence[Field] | None, *, asked: bool
+    ) -> Outcome:
+        """Ask a session; a large answer keeps it after this call: then its stream takes over what is held."""
+        with ExitStack() as held:
+            session = held.enter_context(self.sessions.lend(lambda: self._stopped))
             self._hold(session)
             try:
-                return self._ask(session, statement)
+                answer, outcome = self._ask(session, statement, policy, wanted, asked=asked)
+                if answer.rest is None:
+                    return outcome
+                # The engine's result goes before its session is lent again.
+                held.callback(answer.rest.close)
+                self.slots.take(held)
+                names = outcome.table.column_names if outcome.table is not None else []
+                kept = held.pop_all()
             finally:
                 self._hold(None)
+
+        def hold(working: bool) -> None:
+            self._hold(session if working else None)
+            if working and self._stopped:
+                raise QueryError("the statement was stopped", code="57014")
+
+        # Before any row is sent nothing is stopped.
+        return replace(outcome, rest=Stream(answer.rest, names, kept, hold=hold, wanted=wanted))
 
     def _hold(self, session: SessionLike | None) -> None:
         with self._lock:
             self._session = session
 
-    def _ask(self, session: SessionLike, statement: Statement) -> Outcome:
+    def _ask(
+        self,
+        session: SessionLike,
+        statement: Statement,
+        policy: Policy | None,
+        wanted: Sequence[Field] | None,
+        *,
+        asked: bool,
+    ) -> tuple[Any, Outcome]:
         """A statement for a session: its rows, the notices that it earns, and its line in the journal."""
         explain = statement.verb == "EXPLAIN"
-        text = _explained(statement) if explain else _without_schema(statement)
+        text = explained(statement) if explain else without_schema(statement)
         begun = time.perf_counter()
-        answer = session.query(text, fresh=self.variables.is_on("fleetcube.fresh"), explain=explain)
+        answer = session.query(
+            text,
+            fresh=self.variables.is_on("fleetcube.fresh"),
+            explain=explain,
+            policy=policy,
+            page_rows=_PAGE_ROWS,
+        )
         if not explain:
             _require(self.variables.get("fleetcube.require"), answer)
-        receipt = answer.receipt if self.variables.is_on("fleetcube.receipt") and not explain else None
-        table = settle(answer.table)
-        self.journal.add(
-            self.process,
-            statement.text,
-            answer.path,
-            table.num_rows,
-            (time.perf_counter() - begun) * 1000,
-            receipt=receipt,
-        )
+        receipt = answer.receipt if self.variables.is_on("fleetcube.receipt") and not explain and asked else None
+        table = _settled(answer.table, wanted) if answer.rest is None or wanted is not None else answer.table
+        if asked:
+            latency_ms = (time.perf_counter() - begun) * 1000
+            self.journal.add(self.process, statement.text, answer.path, table.num_rows, latency_ms, receipt=receipt)
         notices = list(answer.notices)
         if answer.path in ("raw", "mixed") and not explain and not any(_TRUSTED in notice for notice in notices):
             notices.insert(0, f"{_TRUSTED}: no cube fits the {'whole ' if answer.path == 'mixed' else ''}query")
         if receipt is not None:
             notices.append(json.dumps(receipt, ensure_ascii=False, separators=(",", ":"), default=str))
-        return Outcome("EXPLAIN" if explain else "SELECT", table, tuple(notices))
+        return answer, Outcome("EXPLAIN" if explain else "SELECT", table, tuple(notices))
 
     def _known(self) -> dict[str, str | int]:
         user = self.variables.user
         return {
             "version": f"PostgreSQL {SERVER_VERSION}",
-            "current_schema": _PUBLIC,
+            "current_schema": PUBLIC,
             "current_database": "fleet",
             "current_user": user,
             "session_user": user,
@@ -257,6 +327,12 @@ class Desk:
             return Outcome(tag, told=tuple(self.variables.reset()))
         return Outcome("RESET", told=tuple(self.variables.set(name, None)))
 
+    def _let_go(self, statement: Statement) -> Outcome:
+        """CLOSE and UNLISTEN of everything: a pool sends them when a connection comes back; there is nothing of it."""
+        if statement.words[1:] not in (("ALL",), ("*",)):
+            raise QueryError(f"{statement.verb} of one name is not supported", code="0A000")
+        return Outcome("CLOSE CURSOR ALL" if statement.verb == "CLOSE" else "UNLISTEN")
+
     def _deallocate(self, statement: Statement) -> Outcome:
         names = [text for text, _ in statement.tokens[1:] if text.upper() != "PREPARE"]
         everything = bool(names) and names[0].upper() == "ALL"
@@ -277,8 +353,15 @@ _HANDLERS: dict[str, Callable[[Desk, Statement], Outcome]] = {
     "SHOW": Desk._show,
     "RESET": Desk._reset,
     "DISCARD": Desk._reset,
+    "CLOSE": Desk._let_go,
+    "UNLISTEN": Desk._let_go,
     "DEALLOCATE": Desk._deallocate,
 }
+
+
+def _settled(table: pa.Table, wanted: Sequence[Field] | None) -> pa.Table:
+    """The table with the types that are told now, or those that the client was told before."""
+    return settle(table) if wanted is None else conform(table, wanted)
 
 
 def _assignment(tokens: list[tuple[str, bool]]) -> tuple[str, list[tuple[str, bool]]]:
@@ -287,27 +370,6 @@ def _assignment(tokens: list[tuple[str, bool]]) -> tuple[str, list[tuple[str, bo
         if not quoted and text.upper() in ("=", "TO"):
             return "".join(word for word, _ in tokens[:place]), tokens[place + 1 :]
     raise QueryError("syntax error: SET wants a name, = or TO, and a value", code="42601")
-
-
-def _explained(statement: Statement) -> str:
-    found = re.match(r"explain(\s+cube)?\s+(?=select|with|values|table|\()", statement.text, re.IGNORECASE)
-    rest = statement.text[found.end() :] if found else ""
-    if not rest or rest.startswith("("):
-        todo = "Write EXPLAIN CUBE SELECT ..., without options."
-        raise QueryError("EXPLAIN with options is not supported", todo=todo, code="0A000")
-    return rest
-
-
-def _without_schema(statement: Statement) -> str:
-    """Facts live in `public`: a query that says so is rendered without it, any other keeps its own text."""
-    if not any(text.lower() == _PUBLIC for text, _ in statement.tokens):
-        return statement.text
-    tree = parse(statement)
-    for node in tree.find_all(exp.Table, exp.Column):
-        if (node.text("db") or "").lower() == _PUBLIC:
-            node.set("db", None)
-            node.set("catalog", None)
-    return tree.sql("postgres")
 
 
 def _require(mode: str, answer: Any) -> None:

@@ -36,9 +36,17 @@ def count_of(statement: Statement) -> int:
 
 
 def bound(
-    statement: Statement, oids: Sequence[int], formats: Sequence[int], values: Sequence[bytes | None]
+    statement: Statement,
+    oids: Sequence[int],
+    formats: Sequence[int],
+    values: Sequence[bytes | None],
+    told: Sequence[int] = (),
 ) -> Statement:
-    """The statement with each $n replaced. Errors: 08P01 for a wrong number of values, 22P02 or 0A000 for a bad one."""
+    """The statement with each $n replaced. Errors: 08P01 for a wrong number of values, 22P02 or 0A000 for a bad one.
+
+    `oids` are the types that the client named, 0 where it left that open; `told` those that it was then told, by which
+    it encodes binary values.
+    """
     wanted = count_of(statement)
     if len(values) != wanted:
         raise QueryError(f"{len(values)} parameter values were sent, but the statement has {wanted}", code="08P01")
@@ -47,9 +55,14 @@ def bound(
     spread = list(formats) if len(formats) > 1 else list(formats or (0,)) * wanted
     tree = parse(statement)
     listed = _listed(tree)
-    literals = [
-        _literal(_oid(oids, place, place + 1 in listed), spread[place], value) for place, value in enumerate(values)
-    ]
+    literals = []
+    for place, value in enumerate(values):
+        oid = oids[place] if place < len(oids) else 0
+        if oid in _UNKNOWN and spread[place] == 1 and place < len(told):
+            oid = told[place]
+        if oid in _UNKNOWN and place + 1 in listed:
+            oid = PG_TYPES["text"].array_oid
+        literals.append(_literal(oid, spread[place], value))
     return _replaced(tree, literals)
 
 
@@ -58,16 +71,20 @@ def unbound(statement: Statement, oids: Sequence[int]) -> Statement:
     return bound(statement, oids, (), [None] * count_of(statement))
 
 
+def without_rows(statement: Statement) -> Statement:
+    """The query with LIMIT 0, so that describing it costs nothing; another statement as it is."""
+    tree = parse(statement) if statement.verb in ("SELECT", "WITH", "VALUES", "TABLE") else None
+    if not isinstance(tree, (exp.Select, exp.SetOperation)):
+        return statement
+    tree.set("limit", exp.Limit(expression=exp.Literal.number(0)))
+    return split(tree.sql("postgres"))[0]
+
+
 def _listed(tree: exp.Expression) -> set[int]:
     """The parameters that stand in ANY($n): arrays, whatever their type; drivers leave it to us to see that."""
     held = (node.this for node in tree.find_all(exp.Any))
     bare = (node.this if isinstance(node, exp.Paren) else node for node in held)
     return {_number(node) for node in bare if isinstance(node, exp.Parameter)}
-
-
-def _oid(oids: Sequence[int], place: int, listed: bool) -> int:
-    oid = oids[place] if place < len(oids) else 0
-    return PG_TYPES["text"].array_oid if listed and oid in _UNKNOWN else oid
 
 
 def _replaced(tree: exp.Expression, literals: Sequence[exp.Expression]) -> Statement:
@@ -82,10 +99,12 @@ def _member(node: exp.EQ) -> None:
     """`x = ANY (ARRAY[a, b])` is `x IN (a, b)`, which the router knows; without elements it is false, even for NULL."""
     held = node.expression.this if isinstance(node.expression, exp.Any) else None
     array = held.this if isinstance(held, exp.Paren) else held
+    if isinstance(array, exp.Cast) and isinstance(array.this, exp.Cast):
+        array = array.this
+    array = array.this if isinstance(array, exp.Cast) else array
     if isinstance(array, exp.Array):
-        node.replace(exp.In(this=node.this.copy(), expressions=[item.copy() for item in array.expressions]))
-    elif isinstance(array, exp.Cast) and isinstance(array.this, exp.Array):
-        node.replace(exp.false())
+        items = [item.copy() for item in array.expressions]
+        node.replace(exp.In(this=node.this.copy(), expressions=items) if items else exp.false())
 
 
 def _number(node: exp.Parameter) -> int:
@@ -230,6 +249,11 @@ def _numeric(value: bytes) -> str:
     return str(Decimal((int(sign != 0), tuple(map(int, str(total))), 4 * (weight - count + 1))))
 
 
+def _interval(value: bytes) -> str:
+    micros, days, months = struct.unpack("!qii", value)
+    return f"{months} months {days} days {micros} microseconds"
+
+
 def _unpacked(form: str) -> Callable[[bytes], str]:
     return lambda value: str(struct.unpack(form, value)[0])
 
@@ -240,6 +264,8 @@ _BINARY: dict[str, Callable[[bytes], str]] = {
     "int4": _unpacked("!i"),
     "int8": _unpacked("!q"),
     "oid": _unpacked("!I"),
+    "time": lambda value: (_EPOCH + timedelta(microseconds=struct.unpack("!q", value)[0])).time().isoformat(),
+    "interval": _interval,
     "float4": _unpacked("!f"),
     "float8": _unpacked("!d"),
     "numeric": _numeric,

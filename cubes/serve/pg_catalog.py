@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -27,9 +27,13 @@ from lake.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from cubes.access import Policy
+
 _LOG = logging.getLogger(__name__)
 _SCRIPT = Path(__file__).with_name("pg_catalog.sql")
 _FIRST_OID = 20000
+_FIRST_KEY_OID = 50000
+_POLICIES_KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ class RelationColumn:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table ('r') or view ('v') that the endpoint shows; `read` gives its rows if they live in the server itself."""
+    """A table ('r') or view ('v') that the endpoint shows; `read` gives its rows if they live in the server itself.
+
+    `key` tells its rows apart; `about` is the table whose rows it shows, where that is another one.
+    """
 
     schema: str
     name: str
@@ -52,6 +59,8 @@ class Relation:
     comment: str
     columns: tuple[RelationColumn, ...]
     read: Callable[[], pa.Table] | None = None
+    key: tuple[str, ...] = ()
+    about: str = ""
 
 
 class Catalogue:
@@ -59,6 +68,8 @@ class Catalogue:
 
     def __init__(self, relations: tuple[Relation, ...]) -> None:
         """Fill the tables from the relations; they don't change while a server runs."""
+        self._relations = relations
+        self._under: dict[str, Catalogue] = {}
         self._duck = connect(Settings(lake=Path("/nonexistent"), memory_mib=256, threads=1))
         self._lock = Lock()
         self._running: dict[int, Duck] = {}
@@ -77,6 +88,27 @@ class Catalogue:
         self._macros = frozenset(name for (name,) in listed)
         self._duck.execute("SET enable_external_access = false")
         self._duck.execute("SET lock_configuration = true")
+
+    def under(self, policy: Policy | None) -> Catalogue:
+        """The catalogue as a user sees it: without the tables and columns that are not for them."""
+        if policy is None:
+            return self
+        with self._lock:
+            held = self._under.pop(policy.digest, None)
+        if held is None:
+            held = Catalogue(_visible(self._relations, policy))
+        with self._lock:
+            self._under[policy.digest] = held
+            # Those not used for longest go; one that is being asked is closed when its last query ends.
+            while len(self._under) > _POLICIES_KEPT:
+                self._under.pop(next(iter(self._under)))
+        return held
+
+    def column_types(self, tree: exp.Expression) -> dict[str, str]:
+        """The types of the columns of a query's tables, by name; of all tables where it names none of them."""
+        named = {table.name.lower() for table in tree.find_all(exp.Table)}
+        found = [item for item in self._relations if item.name in named] or self._relations
+        return {column.name: column.type for item in found for column in item.columns}
 
     def owns(self, statement: Statement) -> bool:
         """Whether a query is for the catalogue: it names a system table, or no table at all.
@@ -109,8 +141,11 @@ class Catalogue:
         tree = parse(statement)
         rewritten = catalog_rewrite.rewrite(tree, self._tables, self._macros, variables.get, known)
         used = {table.name for table in rewritten.find_all(exp.Table)}
+        if not used:
+            catalog_rewrite.refuse_unlisted(rewritten, self._macros)
         text = rewritten.sql("duckdb")
-        cursor = self._duck.cursor()
+        # The bare cursor: Duck.cursor() sets what this locked database no longer lets anybody set.
+        cursor = Duck(self._duck.connection.cursor())
         with self._lock:
             self._running[process] = cursor
         try:
@@ -121,7 +156,7 @@ class Catalogue:
             names = catalog_rewrite.output_names(tree) if isinstance(tree, exp.Query) else None
             return table if names is None else table.rename_columns(names)
         except QueryError as error:
-            if error.code != "XX000":
+            if error.code not in ("XX000", "42883"):
                 raise
             # It is this subset that falls short: refuse and log, never answer from nothing.
             raise _refusal(error, statement, text) from error
@@ -133,9 +168,26 @@ class Catalogue:
     def interrupt(self, process: int) -> None:
         """Stop the catalogue query of that connection, if one runs."""
         with self._lock:
+            narrowed = list(self._under.values())
+        for other in narrowed:
+            other.interrupt(process)
+        with self._lock:
             running = self._running.get(process)
             if running is not None:
                 running.interrupt()
+
+
+def _visible(relations: tuple[Relation, ...], policy: Policy) -> tuple[Relation, ...]:
+    """The relations of a user, each with the columns of a user."""
+    found = []
+    for item in relations:
+        if item.schema == "fleet":
+            found += [item] if policy.sees(item.name) else []
+        elif policy.reads(item.about or item.name):
+            table = item.about or item.name
+            columns = tuple(column for column in item.columns if policy.shows(table, column.name))
+            found.append(replace(item, columns=columns))
+    return tuple(found)
 
 
 def _live_name(name: str) -> str:
@@ -146,6 +198,36 @@ def _refusal(error: QueryError, statement: Statement, text: str) -> QueryError:
     _LOG.warning("catalogue query refused: %s | asked: %s | as: %s", error.what, statement.text, text)
     todo = "The server's log holds the query: it shows what this catalogue lacks."
     return QueryError(f"the catalogue can't answer this query: {error.what}", todo=todo, code="0A000")
+
+
+def _schema(**kinds: type) -> pa.Schema:
+    """A schema of texts, whole numbers and booleans."""
+    import pyarrow as pa
+
+    types = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+    return pa.schema({name: types[kind] for name, kind in kinds.items()})
+
+
+def _given_keys(relations: tuple[Relation, ...]) -> pa.Table:
+    """The keys of relations all of whose key columns are shown, each as the numbers of its columns."""
+    import pyarrow as pa
+
+    fields = _schema(oid=int, relation=int, schema=str, relation_name=str, name=str)
+    keys = [
+        {
+            "oid": _FIRST_KEY_OID + place,
+            "relation": _FIRST_OID + place,
+            "schema": relation.schema,
+            "relation_name": relation.name,
+            "name": f"{relation.name}_pkey",
+            "columns": [
+                number for name in relation.key for number, c in enumerate(relation.columns, 1) if c.name == name
+            ],
+        }
+        for place, relation in enumerate(relations)
+        if relation.key and set(relation.key) <= {column.name for column in relation.columns}
+    ]
+    return pa.Table.from_pylist(keys, schema=fields.append(pa.field("columns", pa.list_(pa.int16()))))
 
 
 def _given(relations: tuple[Relation, ...]) -> dict[str, pa.Table]:
@@ -177,7 +259,13 @@ def _given(relations: tuple[Relation, ...]) -> dict[str, pa.Table]:
         for number, column in enumerate(relation.columns, start=1)
     ]
     return {
+        "fc_given_keys": _given_keys(relations),
         "fc_given_types": pa.Table.from_pylist([asdict(item) for item in PG_TYPES.values()]),
-        "fc_given_relations": pa.Table.from_pylist(shown),
-        "fc_given_columns": pa.Table.from_pylist(columns),
+        # With their types: for a user who may read nothing there is no row to take them from.
+        "fc_given_relations": pa.Table.from_pylist(
+            shown, schema=_schema(oid=int, schema=str, name=str, kind=str, comment=str, columns=int)
+        ),
+        "fc_given_columns": pa.Table.from_pylist(
+            columns, schema=_schema(relation=int, number=int, name=str, type=str, comment=str, not_null=bool)
+        ),
     }

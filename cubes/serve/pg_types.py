@@ -1,21 +1,21 @@
-"""Arrow columns as PostgreSQL columns: the type that a client is told, and rows in text format.
+"""Arrow columns as PostgreSQL columns: the type that a client is told, and values in text format.
 
 Exact whole numbers of DuckDB (HUGEINT, DECIMAL(38,0)) are sent as int8 when every value fits: clients compute with int8
 natively and drop `numeric` from sums of percentages. Decimals go out as `numeric` with exactly the digits that matter.
-A batch of rows is laid out at once with numpy, since a Python loop over cells is twenty times slower.
+`rows` lays them out, `pg_binary` has the other format.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cubes.formats import exact_text
 from cubes.serve.pgwire import Field
+from lake.errors import QueryError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pyarrow as pa
 
 _INT8 = 2**63
@@ -72,80 +72,79 @@ def settle(table: pa.Table) -> pa.Table:
     return table
 
 
+def conform(table: pa.Table, wanted: Sequence[Field]) -> pa.Table:
+    """The table with the types that a client was told before it ran. Errors: QueryError 22003 or 0A000 where it can't.
+
+    A prepared statement is described before its values are known, and a client decodes by that description.
+    """
+    import pyarrow as pa
+
+    if len(wanted) != table.num_columns:
+        raise QueryError("the columns of the prepared statement have changed", todo="Prepare it again.", code="0A000")
+    for place, (told, own) in enumerate(zip(wanted, fields_of(table.schema), strict=True)):
+        if told.oid != own.oid:
+            try:
+                made = _conformed(table.column(place), told.oid)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                what = f"a value of column {own.name} is no {_named(told.oid)}, as the prepared statement was described"
+                raise QueryError(what, todo="Send the SQL without preparing it.", code="22003") from error
+            table = table.set_column(place, own.name, made)
+    return table
+
+
+def _conformed(column: pa.ChunkedArray, oid: int) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    name = next((item.name for item in PG_TYPES.values() if item.oid == oid), "")
+    if pa.types.is_null(column.type) and oid in _ARRAY_OIDS:
+        return column.cast(pa.list_(getattr(pa, _ARROW.get(_ARRAY_OIDS[oid], "string"))()))
+    if name in ("timestamptz", "timestamp"):
+        return column.cast(pa.timestamp("us", "UTC" if name == "timestamptz" else None))
+    if name == "numeric":
+        return column.cast(pa.decimal128(38, 0))
+    if name == "text":
+        texts = wire_text(column)
+        return pa.chunked_array([texts])
+    if name not in _ARROW:
+        raise pa.ArrowInvalid(f"no way to {name or oid}")
+    return column.cast(getattr(pa, _ARROW[name])())
+
+
+def _named(oid: int) -> str:
+    return next((item.title for item in PG_TYPES.values() if item.oid == oid), f"type {oid}")
+
+
+_ARROW = {
+    "bool": "bool_",
+    "int2": "int16",
+    "int4": "int32",
+    "int8": "int64",
+    "float4": "float32",
+    "float8": "float64",
+    "date": "date32",
+}
+_ARRAY_OIDS = {item.array_oid: item.name for item in PG_TYPES.values()}
+
+
 def fields_of(schema: pa.Schema) -> list[Field]:
     """The row description of a settled table."""
     described = []
     for field in schema:
-        kind, is_array = _type_of(field.type)
+        kind, is_array = type_of(field.type)
         oid, size = (kind.array_oid, -1) if is_array else (kind.oid, kind.size)
         described.append(Field(field.name, oid, size))
     return described
 
 
-def data_rows(batch: pa.Table) -> bytes:
-    """Every row of a settled table as DataRow messages; the whole is in memory, so hand it slices of a large table."""
-    import numpy as np
-
-    rows, count = batch.num_rows, batch.num_columns
-    if rows == 0:
-        return b""
-    columns = [_Text(_wire_text(column)) for column in batch.columns]
-    sizes = np.full(rows, 7 + 4 * count, dtype=np.int64)
-    for column in columns:
-        sizes += column.sizes
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    out = np.zeros(int(starts[-1]), dtype=np.uint8)
-    at = starts[:-1].copy()
-    out[at] = ord("D")
-    _put_int32(out, at + 1, sizes - 1)
-    out[at + 5], out[at + 6] = count >> 8, count & 0xFF
-    at += 7
-    for column in columns:
-        _put_int32(out, at, np.where(column.is_null, -1, column.sizes))
-        at += 4
-        column.put(out, at)
-        at += column.sizes
-    return out.tobytes()
-
-
-class _Text:
-    """A column's texts as one run of bytes with a size per row (0 for NULL)."""
-
-    def __init__(self, array: pa.Array) -> None:
-        import numpy as np
-        import pyarrow.compute as pc
-
-        self.is_null: npt.NDArray[np.bool_] = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=bool)
-        filled = pc.fill_null(array, "") if array.null_count else array
-        buffers = filled.buffers()
-        offsets = np.frombuffer(buffers[1], dtype=np.int32, count=filled.offset + len(filled) + 1)[filled.offset :]
-        self.sizes: npt.NDArray[np.int64] = np.diff(offsets).astype(np.int64)
-        whole = np.frombuffer(buffers[2], dtype=np.uint8) if buffers[2] is not None else np.zeros(0, dtype=np.uint8)
-        self._bytes = whole[int(offsets[0]) : int(offsets[-1])]
-
-    def put(self, out: npt.NDArray[np.uint8], at: npt.NDArray[np.int64]) -> None:
-        """Scatter the rows' bytes to their places: row i begins at `at[i]`."""
-        import numpy as np
-
-        first = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
-        out[np.repeat(at - first, self.sizes) + np.arange(len(self._bytes))] = self._bytes
-
-
-def _put_int32(out: npt.NDArray[np.uint8], at: npt.NDArray[np.int64], values: Any) -> None:
-    """Big-endian integers at the given places."""
-    for shift in range(4):
-        out[at + shift] = (values >> (24 - 8 * shift)) & 0xFF
-
-
-def _type_of(kind: pa.DataType) -> tuple[PgType, bool]:
+def type_of(kind: pa.DataType) -> tuple[PgType, bool]:
     """The PostgreSQL type of an Arrow type, and whether it is an array of that type."""
     import pyarrow as pa
 
     types = pa.types
     if types.is_dictionary(kind):
-        return _type_of(kind.value_type)
+        return type_of(kind.value_type)
     if types.is_list(kind) or types.is_large_list(kind):
-        inner, is_array = _type_of(kind.value_type)
+        inner, is_array = type_of(kind.value_type)
         return (inner, True) if not is_array and inner.name != "json" else (PG_TYPES["json"], False)
     if types.is_nested(kind):
         return PG_TYPES["json"], False
@@ -181,12 +180,12 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def _wire_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def wire_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """A column in PostgreSQL's text format: as `exact_text`, but booleans are t and f, and arrays `{1,NULL,"a b"}`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind, is_array = _type_of(column.type)
+    kind, is_array = type_of(column.type)
     if is_array:
         return _array_text(column)
     if kind.name == "bool":
@@ -199,7 +198,7 @@ def _array_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     import pyarrow as pa
 
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    texts = _wire_text(pa.chunked_array([whole.flatten()])).to_pylist()
+    texts = wire_text(pa.chunked_array([whole.flatten()])).to_pylist()
     words = ["NULL" if text is None else _element(text) for text in texts]
     result: list[str | None] = []
     at = 0

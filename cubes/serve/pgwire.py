@@ -15,7 +15,7 @@ from lake.errors import QueryError
 _SPECIAL = {80877102: "cancel", 80877103: "ssl", 80877104: "gss"}
 _VERSION_3_0 = 196608
 # Where a message carries nothing but its type.
-_BARE = frozenset("SHXcdfp")
+_BARE = frozenset("SHXcdf")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Message:
     values: tuple[bytes | None, ...] = ()
     result_formats: tuple[int, ...] = ()
     max_rows: int = 0
+    data: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ class _Body:
         size = self.int32()
         return None if size == -1 else self.take(size)
 
+    def rest(self) -> bytes:
+        return self.take(len(self._body) - self._at)
+
     def count(self) -> int:
         """A number of entries, unsigned as in PostgreSQL."""
         return self.int16() & 0xFFFF
@@ -143,6 +147,10 @@ def _query(body: _Body) -> Message:
     return Message("Q", sql=body.text())
 
 
+def _password(body: _Body) -> Message:
+    return Message("p", data=body.rest())
+
+
 def _parse(body: _Body) -> Message:
     name, sql = body.text(), body.text()
     return Message("P", statement=name, sql=sql, oids=tuple(body.int32() for _ in range(body.count())))
@@ -180,7 +188,7 @@ def _execute(body: _Body) -> Message:
     return Message("E", portal=body.text(), max_rows=max(0, body.int32()))
 
 
-_DECODERS = {"Q": _query, "P": _parse, "B": _bind, "D": _describe, "C": _close, "E": _execute}
+_DECODERS = {"Q": _query, "P": _parse, "B": _bind, "D": _describe, "C": _close, "E": _execute, "p": _password}
 
 
 def _packet(kind: bytes, body: bytes = b"") -> bytes:
@@ -201,6 +209,7 @@ class Reply:
     EMPTY_QUERY = _packet(b"I")
     NO_DATA = _packet(b"n")
     SUSPENDED = _packet(b"s")
+    COPY_DONE = _packet(b"c")
     AUTHENTICATED = _packet(b"R", b"\0\0\0\0")
 
     @staticmethod
@@ -224,12 +233,28 @@ class Reply:
         return _packet(b"Z", status.encode("ascii"))
 
     @staticmethod
-    def rows_of(fields: Sequence[Field]) -> bytes:
-        """The description of the rows that follow, all in text format."""
+    def rows_of(fields: Sequence[Field], formats: Sequence[int] = ()) -> bytes:
+        """The description of the rows that follow; `formats` has an entry a column, empty is all text."""
         parts = [
-            _cstring(item.name) + struct.pack("!ihihih", 0, 0, item.oid, item.size, item.modifier, 0) for item in fields
+            _cstring(item.name) + struct.pack("!ihihih", 0, 0, item.oid, item.size, item.modifier, form)
+            for item, form in zip(fields, formats or (0,) * len(fields), strict=True)
         ]
         return _packet(b"T", struct.pack("!h", len(parts)) + b"".join(parts))
+
+    @staticmethod
+    def copy_out(columns: int, binary: bool) -> bytes:
+        """Data of COPY follow, of so many columns."""
+        return _packet(b"H", struct.pack(f"!bh{columns}h", int(binary), columns, *[int(binary)] * columns))
+
+    @staticmethod
+    def sasl(mechanisms: Sequence[str]) -> bytes:
+        """The server wants to know the user by one of these mechanisms."""
+        return _packet(b"R", struct.pack("!i", 10) + b"".join(map(_cstring, mechanisms)) + b"\0")
+
+    @staticmethod
+    def sasl_next(data: bytes, *, final: bool) -> bytes:
+        """The server's side of the exchange, its last message or one before."""
+        return _packet(b"R", struct.pack("!i", 12 if final else 11) + data)
 
     @staticmethod
     def parameters_of(oids: Sequence[int]) -> bytes:

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lake.errors import FleetcubeError, QueryError
+
+if TYPE_CHECKING:
+    from cubes.access import Policy
 
 _POLL_S = 0.05
 
@@ -18,7 +21,16 @@ _POLL_S = 0.05
 class SessionLike(Protocol):
     """What is needed of `cubes.session.Session`."""
 
-    def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False) -> Any:
+    def query(
+        self,
+        sql: str,
+        *,
+        raw: bool = False,
+        fresh: bool = False,
+        explain: bool = False,
+        policy: Policy | None = None,
+        page_rows: int = 0,
+    ) -> Any:
         """Answer one statement on facts."""
 
     def interrupt(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from cubes.model import Cube
 from cubes.serve.journal import Journal
 from cubes.serve.pg_catalog import Relation, RelationColumn
 from lake.facts import load_facts
@@ -30,8 +33,8 @@ _RECEIPTS = (
 )
 
 
-def relations(journal: Journal) -> tuple[Relation, ...]:
-    """Every relation of a server, in name order within its schema."""
+def relations(journal: Journal, cubes: Iterable[Cube] = ()) -> tuple[Relation, ...]:
+    """Every relation of a server, in name order within its schema; a cube is a view, since FROM may name it."""
     facts = [
         Relation(
             "public",
@@ -52,12 +55,30 @@ def relations(journal: Journal) -> tuple[Relation, ...]:
             "r",
             lookup.description,
             tuple(RelationColumn(c.name, _TYPES[c.type], _comment(c.description, c.unit)) for c in lookup.columns),
+            key=(*lookup.key, "valid_from") if lookup.temporal and "valid_from" not in lookup.key else lookup.key,
         )
         for lookup in load_lookups().values()
     ]
-    named = sorted([*facts, *lookups], key=lambda relation: relation.name)
+    taken = {item.name for item in (*facts, *lookups)}
+    shown = [_cube(cube) for cube in cubes if cube.name not in taken]
+    named = sorted([*facts, *lookups, *shown], key=lambda relation: relation.name)
     about = "The last statements on facts that this server answered, oldest first"
     return (*named, Relation("fleet", "receipts", "v", about, _RECEIPTS, journal.table))
+
+
+def _cube(cube: Cube) -> Relation:
+    """A cube's dimensions as columns of its fact, and its measures in words: they are asked by MEASURE(name)."""
+    fact = load_facts()[cube.fact]
+    kept = {"ts", *cube.dimensions}
+    columns = tuple(
+        RelationColumn(c.name, _TYPES[c.type], _comment(c.description, c.unit), c.required)
+        for c in fact.columns
+        if c.name in kept
+    )
+    measures = ", ".join(measure.name for measure in cube.measures)
+    said = f"{cube.description.rstrip('.')}. " if cube.description else ""
+    text = f"{said}Rows of {cube.fact}; MEASURE(name) of: {measures}"
+    return Relation("public", cube.name, "v", text, columns, about=cube.fact)
 
 
 def _comment(description: str, unit: str) -> str:

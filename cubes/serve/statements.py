@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from sqlglot import Token, TokenType, exp
@@ -10,6 +11,7 @@ from sqlglot.errors import ParseError, SqlglotError, TokenError
 
 from lake.errors import QueryError
 
+PUBLIC = "public"
 _LONGEST = 1_000_000
 
 
@@ -63,6 +65,28 @@ def parse(statement: Statement) -> exp.Expression:
     if len(trees) != 1 or not isinstance(trees[0], exp.Expression):
         raise QueryError("syntax error: one statement expected", code="42601")
     return trees[0]
+
+
+def explained(statement: Statement) -> str:
+    """The query that an EXPLAIN is about. Errors: QueryError 0A000 for one with options."""
+    found = re.match(r"explain(\s+cube)?\s+(?=select|with|values|table|\()", statement.text, re.IGNORECASE)
+    rest = statement.text[found.end() :] if found else ""
+    if not rest or rest.startswith("("):
+        todo = "Write EXPLAIN CUBE SELECT ..., without options."
+        raise QueryError("EXPLAIN with options is not supported", todo=todo, code="0A000")
+    return rest
+
+
+def without_schema(statement: Statement) -> str:
+    """Facts live in `public`: a query that says so is rendered without it, any other keeps its own text."""
+    if not any(text.lower() == PUBLIC for text, _ in statement.tokens):
+        return statement.text
+    tree = parse(statement)
+    for node in tree.find_all(exp.Table, exp.Column):
+        if (node.text("db") or "").lower() == PUBLIC:
+            node.set("db", None)
+            node.set("catalog", None)
+    return tree.sql("postgres")
 
 
 def _statement(sql: str, tokens: list[Token]) -> Statement:

@@ -85,6 +85,8 @@ _VARIABLES = {
         ),
         _Variable("transaction_read_only", "on"),
         _Variable("max_identifier_length", "63"),
+        _Variable("max_index_keys", "32"),
+        _Variable("default_table_access_method", "heap"),
         _Variable("client_encoding", "UTF8", _UTF8, True),
         _Variable("DateStyle", "ISO, MDY", _ISO, True),
         _Variable("TimeZone", "UTC", _UTC, True),

@@ -41,15 +41,18 @@ def sql(settings: Settings, *, query: str, raw: bool, fresh: bool, receipt: bool
 
 
 @click.command()
-@click.option("--host", "set_serve_host", help="Address to listen on; loopback only for now.")
+@click.option("--host", "set_serve_host", help="Address to listen on; off loopback with TLS and users only.")
 @click.option("--port", "set_serve_port", type=int, help="Port to listen on; 0 takes a free one.")
 @with_settings(needs_lake=True)
 def serve(settings: Settings) -> None:
     """Serve SQL over the PostgreSQL protocol: `psql -h 127.0.0.1 -p 5433 fleet`."""
     from cubes.serve.server import serve as serve_sql
     from cubes.session import Session
+    from lake.users import Users
 
     def ready(port: int) -> None:
+        if not Users(settings.users_file).names():
+            click.echo("fleetcube: no user is declared, so everybody on this machine may read everything", err=True)
         click.echo(
             f"fleetcube: SQL on {settings.serve_host}:{port}; psql -h {settings.serve_host} -p {port} fleet", err=True
         )

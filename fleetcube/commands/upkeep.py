@@ -25,6 +25,11 @@ def retain(settings: Settings, apply: bool, proofs: bool, form: str) -> None:
             click.echo(line)
         return
     fates = [(one.row, one.kept) for one in apply_retention(settings)] if apply else None
+    if apply:
+        from lake.audit_keep import keep
+
+        for line in keep(settings):
+            click.echo(f"audit log: {line}", err=True)
     rows = [row for row, _ in fates] if fates is not None else retention_plan(settings)
     kept = [why for _, why in fates] if fates is not None else [row.held and f"held by {row.held}" for row in rows]
     if form == "json":

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from cubes.serve.connection import Limits
 from cubes.serve.server import Server
+from cubes.session import _following
 from lake.duck import connect
 from lake.errors import QueryError, did_you_mean
 from lake.settings import Settings
@@ -26,14 +28,16 @@ class StandIn:
     def __init__(self, settings: Settings) -> None:
         self.duck = connect(settings)
         self.fresh: list[bool] = []
+        self.policies: list[Any] = []
         self.duck.execute(
             "CREATE TABLE requests AS SELECT TIMESTAMPTZ '2026-01-01' + INTERVAL (range) SECOND AS ts,"
             " CASE WHEN range % 7 = 0 THEN NULL ELSE 'm' || range % 3 END AS model, range AS output_tokens,"
             " CAST(range * 0.125 AS DECIMAL(18, 6)) AS e2e_ms FROM range(1000)"
         )
 
-    def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False) -> Any:
+    def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False, **more: Any) -> Any:
         self.fresh.append(fresh)
+        self.policies.append(more.get("policy"))
         if "nope" in sql:
             raise QueryError("no table 'nope'", where="FROM", todo=did_you_mean("nope", ["requests"]), code="42P01")
         if "crash" in sql:
@@ -44,8 +48,17 @@ class StandIn:
         columns = [SimpleNamespace(relative_error=0.0054 if "percentile" in sql else 0.0)]
         if explain:
             sql = f"SELECT 'candidate' AS step, {len(sql)} AS length"
+        rest = None
+        if more.get("page_rows") and "e2e_ms" in sql and not explain:
+            # As Session._paged does it.
+            batches = self.duck.stream(sql, more["page_rows"])
+            table = pa.Table.from_batches([batch for _, batch in zip(range(2), batches, strict=False)])
+            second = next(batches, None)
+            rest = None if second is None else _following(second, batches)
+        else:
+            table = self.duck.table(sql)
         return SimpleNamespace(
-            table=self.duck.table(sql), path=receipt["path"], notices=notices, receipt=receipt, columns=columns
+            table=table, rest=rest, path=receipt["path"], notices=notices, receipt=receipt, columns=columns
         )
 
     def interrupt(self) -> None:
@@ -182,18 +195,21 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     from contextlib import contextmanager
 
     @contextmanager
-    def run(factory: Callable[[], Any] | None = None, **limits: float) -> Iterator[Endpoint]:
-        settings = Settings(lake=tmp_path_factory.mktemp("serve"), memory_mib=512, threads=2)
+    def run(
+        factory: Callable[[], Any] | None = None, settings: dict[str, Any] | None = None, **limits: float
+    ) -> Iterator[Endpoint]:
+        given = {"lake": tmp_path_factory.mktemp("serve"), "memory_mib": 512, "threads": 2, **(settings or {})}
+        made = Settings(**given)
         sessions: list[StandIn] = []
 
         def stand_in() -> StandIn:
-            sessions.append(StandIn(settings))
+            sessions.append(StandIn(made))
             return sessions[-1]
 
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
-        server = Server(settings, factory or stand_in, limits=Limits(**limits))  # type: ignore[arg-type]
+        server = Server(made, factory or stand_in, limits=Limits(**limits))  # type: ignore[arg-type]
         port = asyncio.run_coroutine_threadsafe(server.start("127.0.0.1", 0), loop).result(10)
         try:
             yield Endpoint(port, server, sessions)

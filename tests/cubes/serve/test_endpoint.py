@@ -21,6 +21,7 @@ QUERIES = [
     "SELECT date_trunc('hour', ts) AS hour, sum(output_tokens) FROM requests GROUP BY 1 ORDER BY 1",
     "SELECT count(*) FROM requests WHERE ts >= '2026-10-06 01:02:03+00' AND ts < '2026-10-06 22:00:00+00'",
     "SELECT metric, avg(value) FROM samples GROUP BY metric ORDER BY metric",
+    "SELECT model, MEASURE(errors), MEASURE(p99_latency) AS p FROM serving GROUP BY model ORDER BY model",
     "SELECT request_id, ts, e2e_ms FROM requests ORDER BY ts, request_id LIMIT 7",
 ]
 

@@ -51,13 +51,31 @@ def test_psql_describes_a_table_with_units(endpoint: Any) -> None:
 
 
 @pytest.mark.psql
-@pytest.mark.parametrize("command", [r"\dn", r"\l", r"\du", r"\df", r"\dt+", r"\d fleet.receipts", r"\dT int8"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(
+            r"\dn",
+            r"\dn+",
+            r"\l",
+            r"\l+",
+            r"\du",
+            r"\df",
+            r"\dt+",
+            r"\d fleet.receipts",
+            r"\dT int8",
+            r"\dv",
+            r"\d+ serving",
+        ),
+        *(r"\d", r"\d+", r"\dp", r"\z", r"\d sites", r"\d+ sites", r"\di", r"\di+", r"\conninfo", r"\db"),
+    ],
+)
 def test_psql_family(endpoint: Any, command: str) -> None:
     assert psql(endpoint, command)
 
 
 @pytest.mark.psql
-@pytest.mark.parametrize("command", [r"\di", r"\ds"])
+@pytest.mark.parametrize("command", [r"\ds", r"\dm"])
 def test_psql_finds_none_of_what_there_is_not(endpoint: Any, command: str) -> None:
     assert psql(endpoint, command) == ""
 
@@ -92,7 +110,20 @@ def test_psql_asks_facts(endpoint: Any) -> None:
             "SELECT data_type FROM information_schema.columns WHERE table_name = 'requests' AND column_name = 'ts'",
             [("timestamp with time zone",)],
         ),
-        ("SELECT count(*) FROM pg_index", [("0",)]),
+        ("SELECT count(*) FROM pg_index WHERE NOT indisprimary", [("0",)]),
+        # Grafana's table and column pickers, and Superset's.
+        (
+            "SELECT quote_ident(table_name) FROM information_schema.tables WHERE quote_ident(table_schema) NOT IN"
+            " ('information_schema', 'pg_catalog', '_timescaledb_cache') AND quote_ident(table_name) = 'requests'",
+            [("requests",)],
+        ),
+        (
+            'SELECT quote_ident(column_name) AS "column", data_type AS "type" FROM information_schema.columns'
+            " WHERE quote_ident(table_name) = 'requests' AND column_name = 'ts'",
+            [("ts", "timestamp with time zone")],
+        ),
+        ("SELECT current_setting('server_version_num')::int/100 AS version", [("1400",)]),
+        ("SELECT pg_backend_pid() > 0, extversion FROM pg_extension WHERE extname = 'timescaledb'", []),
         (
             "WITH c AS (SELECT relname AS r FROM pg_class) SELECT r FROM c WHERE r OPERATOR(pg_catalog.~) '^sampl'",
             [("samples",)],

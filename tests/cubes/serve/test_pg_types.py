@@ -9,7 +9,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from cubes.serve.pg_types import data_rows, fields_of, settle
+from cubes.serve.pg_types import fields_of, settle
+from cubes.serve.rows import data_rows
 
 # Arrow column, the type that a client is told, the text of each value on the wire, and what psycopg makes of it.
 MATRIX: list[tuple[pa.Array, int, list[str | None], list[Any] | None]] = [

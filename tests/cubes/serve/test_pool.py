@@ -15,7 +15,7 @@ class Counted:
     def __init__(self) -> None:
         self.closed = False
 
-    def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False) -> Any:
+    def query(self, sql: str, *, raw: bool = False, fresh: bool = False, explain: bool = False, **more: Any) -> Any:
         return None
 
     def interrupt(self) -> None:
