@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from cubes_defs import AGGREGATES, defined, settings_in, timed_build
 from cubes_lake import PER_DAY, SERIES, publish_days
@@ -25,16 +26,22 @@ _SIX = ("site", "cluster", "environment", "host", "hardware", "model")
 _SPARK_ROWS = 20_000_000
 
 
-def chdb_base(folder: Path, paths: Sequence[str]) -> Iterator[Figure]:
-    """Seconds in which chDB groups the same files into an AggregatingMergeTree of the base cells alone."""
+def by_chdb(folder: Path, script: str, work: Any) -> dict[str, Any] | None:
+    """What a script tells that chDB's own environment runs on `work` (as JSON); None, said aloud, where it is not."""
     if not _CHDB.exists():
         print(f"SKIPPED: no chDB in {_CHDB.parent.parent}; `make chdb` installs it.", file=sys.stderr, flush=True)
+        return None
+    file = folder / "chdb.json"
+    file.write_text(json.dumps(work))
+    done = subprocess.run([_CHDB, Path(__file__).with_name(script), file], capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def chdb_base(folder: Path, paths: Sequence[str]) -> Iterator[Figure]:
+    """Seconds in which chDB groups the same files into an AggregatingMergeTree of the base cells alone."""
+    told = by_chdb(folder, "chdb_base.py", list(paths))
+    if told is None:
         return
-    listed = folder / "files.json"
-    listed.write_text(json.dumps(list(paths)))
-    script = Path(__file__).with_name("chdb_base.py")
-    done = subprocess.run([_CHDB, script, listed], capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
     yield figure(f"chDB {told['version']}: base GROUP BY into an AggregatingMergeTree", told["seconds"], "s")
     yield figure("chDB: base cells", told["cells"], "rows")
 

@@ -7,10 +7,8 @@ with one cube (three grains, 32 cuboids), DuckDB on the files, and chDB on a Mer
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from cubes_defs import ADDITIVE_GRAINS, DIMENSIONS, cube_of, settings_in, timed_build
 from cubes_lake import PER_DAY, SERIES, START, publish_days
+from cubes_peers import by_chdb
 from figures import Figure, figure, machine, seconds, write_report
 
 from cubes.model import Cube
@@ -32,7 +31,6 @@ from lake.duck import connect
 from lake.settings import Settings
 from lake.tables import trusted
 
-_CHDB = Path(sys.prefix) / "chdb" / "bin" / "python"
 _ROUNDS = 10
 
 
@@ -101,22 +99,11 @@ def others(settings: Settings, cube: Cube, statements: Sequence[str], folder: Pa
     yield figure("sum of the 20 panels, DuckDB on the files", theirs, "s")
     # The asked bound is 20 times as fast: at most a twentieth of the time.
     yield figure("panels: session / DuckDB on the files", ours / theirs, "×", 0.05)
-    if not _CHDB.exists():
-        print(f"SKIPPED: no chDB in {_CHDB.parent.parent}; `make chdb` installs it.", file=sys.stderr, flush=True)
+    pattern = f"{Path(snapshot.paths()[0]).parent.parent}/*/*.parquet"
+    work = {"pattern": pattern, "dimensions": DIMENSIONS, "statements": list(statements)}
+    told = by_chdb(folder, "chdb_panels.py", work)
+    if told is None:
         return
-    work = folder / "chdb.json"
-    work.write_text(
-        json.dumps(
-            {
-                "pattern": f"{Path(snapshot.paths()[0]).parent.parent}/*/*.parquet",
-                "dimensions": DIMENSIONS,
-                "statements": list(statements),
-            }
-        )
-    )
-    script = Path(__file__).with_name("chdb_panels.py")
-    done = subprocess.run([_CHDB, script, work], capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
     yield figure(f"chDB {told['version']}: load into a MergeTree with a projection", told["load_s"], "s")
     yield figure("sum of the 20 panels, chDB", told["seconds"], "s")
     yield figure("panels: session / chDB", ours / told["seconds"], "×", 1)

@@ -42,6 +42,8 @@ Progress = Callable[[str, int, int], None]
 
 _ORDER = "cuboid, sketch NULLS FIRST, bucket"
 _STATS = ("cuboid", "bucket")
+# Chunks of days under way at a time: a statement has threads of its own, and each chunk takes memory.
+_SIDE_BY_SIDE = 2
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class _Run:
         """The files of the new cells: chunk by chunk of days, so that memory doesn't grow with history."""
         if self.settings.engine == "spark":
             return self._by_spark()
-        workers = self.settings.threads or os.cpu_count() or 1
+        workers = min(_SIDE_BY_SIDE, self.settings.threads or os.cpu_count() or 1)
         chunks = self.source.chunks(workers)
         measures.install(self.duck)
         self._tell("aggregate", 0, len(chunks))
@@ -170,19 +172,22 @@ class _Run:
         free: SimpleQueue[Duck] = SimpleQueue()
         for duck in ducks:
             free.put(duck)
-        with ThreadPoolExecutor(workers) as pool:
-            try:
+        try:
+            with ThreadPoolExecutor(workers) as pool:
                 runs = [pool.submit(self._chunk, free, place, days) for place, days in enumerate(chunks)]
-                for done, _ in enumerate(as_completed(runs), start=1):
-                    self._tell("aggregate", done, len(chunks))
-                made = [run.result() for run in runs]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for duck in ducks:
-                    duck.interrupt()
-                raise
-        for duck in ducks:
-            duck.connection.close()
+                try:
+                    for done, run in enumerate(as_completed(runs), start=1):
+                        run.result()  # the first failure ends the build, not the last chunk
+                        self._tell("aggregate", done, len(chunks))
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    for duck in ducks:
+                        duck.interrupt()
+                    raise
+        finally:
+            for duck in ducks:
+                duck.connection.close()
+        made = [run.result() for run in runs]
         for _, rows, counts in made:
             self._count(rows, counts)
         self._tell("commit", len(chunks), len(chunks))
