@@ -15,12 +15,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from cubes import measures
 from cubes.cells import LEVEL, WorkCells, work_cells
 from cubes.compact import merged_sql
 from cubes.expired import expired
@@ -30,7 +30,9 @@ from cubes.segments import bucket_starts, bucket_us_sql, segment_range, segment_
 from cubes.source import ALL_BELOW, Source, among, stale_days, stood_on
 from lake import delta, ledger, tables
 from lake.faults import faultpoint
+from lake.intents import work_folder
 from lake.lease import lease
+from lake.places import is_remote
 from lake.times import GRAINS, iso, made_from, utc_now
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ Progress = Callable[[str, int, int], None]
 
 _ORDER = "cuboid, sketch NULLS FIRST, bucket"
 _STATS = ("cuboid", "bucket")
-# Chunks of days under way at a time: a statement has threads of its own, and each chunk takes memory.
+# Chunks of days under way at a time: each takes memory, and has a share of the threads.
 _SIDE_BY_SIDE = 2
 
 
@@ -164,15 +166,15 @@ class _Run:
         """The files of the new cells: chunk by chunk of days, so that memory doesn't grow with history."""
         if self.settings.engine == "spark":
             return self._by_spark()
-        workers = min(_SIDE_BY_SIDE, self.settings.threads or os.cpu_count() or 1)
-        chunks = self.source.chunks(workers)
-        measures.install(self.duck)
+        cores = self.settings.threads or os.cpu_count() or 1
+        chunks = self.source.chunks(min(_SIDE_BY_SIDE, cores))
+        workers = max(1, min(_SIDE_BY_SIDE, cores, len(chunks)))
         self._tell("aggregate", 0, len(chunks))
-        ducks = [self.duck.cursor() for _ in chunks[:workers]]
-        free: SimpleQueue[Duck] = SimpleQueue()
-        for duck in ducks:
-            free.put(duck)
-        try:
+        with ExitStack() as stack:
+            ducks = [stack.enter_context(self._engine(workers, cores)) for _ in range(workers)]
+            free: SimpleQueue[Duck] = SimpleQueue()
+            for duck in ducks:
+                free.put(duck)
             with ThreadPoolExecutor(workers) as pool:
                 runs = [pool.submit(self._chunk, free, place, days) for place, days in enumerate(chunks)]
                 try:
@@ -184,19 +186,29 @@ class _Run:
                     for duck in ducks:
                         duck.interrupt()
                     raise
-        finally:
-            for duck in ducks:
-                duck.connection.close()
         made = [run.result() for run in runs]
         for _, rows, counts in made:
             self._count(rows, counts)
         self._tell("commit", len(chunks), len(chunks))
         return [file for files, _, _ in made for file in files]
 
+    def _engine(self, workers: int, cores: int) -> AbstractContextManager[Duck]:
+        """What works on a chunk: one alone has this build's engine, several have engines with a share each.
+
+        Engines with a thread each keep two cores busier than one engine with both: no thread waits for another.
+        """
+        if workers == 1:
+            return nullcontext(self.duck)
+        from lake.duck import own_engine
+
+        spill = None if is_remote(self.settings.lake) else work_folder(self.settings.lake, "spill")
+        share = self.settings.memory_mib // workers
+        return own_engine(self.settings, threads=max(1, cores // workers), memory_mib=share, spill_in=spill)
+
     def _chunk(
         self, free: SimpleQueue[Duck], place: int, days: list[date]
     ) -> tuple[list[DataFile], int, dict[str, dict[str, int]]]:
-        """Files, rows and counts of one chunk. One statement seldom keeps every core busy; two chunks at a time do."""
+        """Files, rows and counts of one chunk."""
         duck = free.get()
         try:
             with work_cells(duck, self.cube, self.source.relation(duck, days)) as work:

@@ -53,21 +53,18 @@ class Source:
         return dict(sorted(found.items()))
 
     def chunks(self, workers: int = 1) -> list[list[date]]:
-        """The days in order, in runs of a bounded number of rows, but of at least one day each.
+        """The days in runs of a bounded number of rows, but of at least one day each; the longest runs first.
 
-        With several `workers` there are no fewer runs than workers, unless they would be small.
+        The runs are about alike and a multiple of `workers` (unless they would be small), so that none of several is
+        left with the last one while the others are done.
         """
-        found: list[list[date]] = []
-        held = 0
         days = self.days()
-        most = min(_CHUNK_ROWS, max(_LEAST_ROWS, -(-sum(days.values()) // workers)))
-        for day, count in days.items():
-            if not found or held + count > most:
-                found.append([])
-                held = 0
-            found[-1].append(day)
-            held += count
-        return found
+        count = max(1, min(workers, sum(days.values()) // _LEAST_ROWS))
+        while True:
+            runs = _cut(days, count)
+            if all(len(run) == 1 or sum(run.values()) <= _CHUNK_ROWS for run in runs):
+                return [list(run) for run in sorted(runs, key=lambda run: -sum(run.values()))]
+            count += workers
 
     def relation(self, duck: Duck, days: Iterable[date]) -> str:
         """SQL relation of the rows of these days: columns of the trusted table, derived dimensions, `fc_codes`."""
@@ -135,6 +132,18 @@ def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> froze
         )
     )
     return frozenset(day for day in days if there.get(day, 0) != held.get(day, 0))
+
+
+def _cut(days: Mapping[date, int], count: int) -> list[dict[date, int]]:
+    """The days in order in at most `count` runs of about as many rows."""
+    whole = max(1, sum(days.values()))
+    found: dict[int, dict[date, int]] = {}
+    before = 0
+    for day, rows in days.items():
+        # A day goes where the middle of its rows falls.
+        found.setdefault((2 * before + rows) * count // (2 * whole), {})[day] = rows
+        before += rows
+    return list(found.values())
 
 
 def among(expression: str, days: Iterable[date]) -> str:

@@ -1,23 +1,21 @@
 """A build's cells by Spark: one task a chunk of days, one task a segment's file; the driver commits as ever.
 
-A day is the unit of work, as no bucket up to a day spans two of them: a task reads its days' files with DuckDB, makes
-all cells of them as the embedded engine does, and hands them on. Cells then meet by segment, where those of weeks and
-months are merged, and each segment is written as one sorted file. Nothing is visible before the driver's one commit.
+A day is the unit of work, as no bucket up to a day spans two of them: a task reads its days' files with DuckDB and
+makes all cells of them as the embedded engine does. Those of grains whose segment is a day it writes at once, as no
+other task has any of them; the others it hands on, to meet by segment, where those of weeks and months are merged and
+each segment is written as one sorted file. Nothing is visible before the driver's one commit.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cubes.cells import work_cells
+from cubes.cells import LEVEL, work_cells
 from cubes.compact import merged_sql
 from cubes.expired import Expired
 from cubes.model import Cube
@@ -25,7 +23,7 @@ from cubes.segments import table_of
 from cubes.source import Source
 from cubes.spark.session import spark_session
 from lake.delta import DataFile
-from lake.duck import Duck, connect, duck_type
+from lake.duck import Duck, duck_type, own_engine
 from lake.settings import Settings
 from lake.times import GRAINS
 
@@ -33,7 +31,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS: Final = 65_536
-_FILES: Final = "file string"
+_FILE: Final = "fc_file"
+_FILES: Final = f"{_FILE} string"
+_DAY: Final = "%Y-%m-%d"
 _WORK: Final = "days string, relation string"
 
 
@@ -86,7 +86,7 @@ def spark_cells(
     chunks = session.createDataFrame(work, _WORK).repartition(len(work), "days")
     cells = chunks.mapInArrow(_maker(job), _spark_schema(job.cube))
     told = cells.repartition("grain", "segment").mapInArrow(_writer(job), _FILES).collect()
-    return _collected(job.cube, [json.loads(row["file"]) for row in told])
+    return _collected(job.cube, [json.loads(row[_FILE]) for row in told])
 
 
 def _spread(days: Sequence[date], tasks: int) -> list[list[date]]:
@@ -102,7 +102,11 @@ def _maker(job: _Job) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Record
                 for relation in batch.column("relation").to_pylist():
                     with work_cells(duck, job.cube, relation) as work:
                         for grain, segment in [part for part in work.segments() if part not in job.gone.segments]:
-                            yield from _batches(duck, job.cube, work.select(grain, segment, job.number))
+                            cells = work.select(grain, segment, job.number)
+                            if GRAINS[grain].segment == _DAY:
+                                yield from _told(job, _write(job, duck, cells, grain, segment, levelled=True))
+                            else:
+                                yield from _batches(duck, job.cube, cells)
 
     return make
 
@@ -110,37 +114,61 @@ def _maker(job: _Job) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Record
 def _writer(job: _Job) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
+        def cells() -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                written.extend(pc.drop_null(batch.column(_FILE)).to_pylist())
+                yield batch.filter(pc.is_null(batch.column(_FILE))).drop_columns([_FILE])
+
+        written: list[str] = []
         with task_engine(job.settings) as duck:
-            _gather(duck, job.cube, batches)
+            _gather(duck, job.cube, cells())
             for grain, segment in duck.sql("SELECT DISTINCT grain, segment FROM fc_gathered ORDER BY ALL"):
-                for told in _write(job, duck, grain, segment):
-                    yield pa.RecordBatch.from_pydict({"file": [json.dumps(told)]})
+                gathered = f"SELECT * FROM fc_gathered WHERE grain = '{grain}' AND segment = '{segment}'"
+                # A week or month has come in parts, from the tasks of its days.
+                whole = gathered if GRAINS[grain].within_day else merged_sql(job.cube, f"({gathered})")
+                written += [json.dumps(told) for told in _write(job, duck, whole, grain, segment)]
+        yield pa.RecordBatch.from_pydict({_FILE: pa.array(written, pa.string())})
 
     return write
 
 
-def _write(job: _Job, duck: Duck, grain: str, segment: str) -> Iterator[dict[str, Any]]:
-    ref = table_of(job.cube)
-    of_segment = f"FROM fc_gathered WHERE grain = '{grain}' AND segment = '{segment}'"
-    # A week or month has come in parts, from the tasks of its days.
-    whole = f"SELECT * {of_segment}"
-    cells = whole if GRAINS[grain].within_day else merged_sql(job.cube, f"({whole})")
+def _write(
+    job: _Job, duck: Duck, cells: str, grain: str, segment: str, *, levelled: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Write a segment's cells; tells of each file with what the driver counts.
+
+    `levelled` cells come from work tables: in their order, with enumerations (see `cubes.cells`).
+    """
+    ordered = not levelled or job.gone.dropped(grain, segment)
+    base = f"FROM ({cells}) WHERE cuboid = {job.cube.base} AND sketch IS NULL"
+    [(rows,)] = duck.sql(f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) {base}")
     cells = job.gone.new_sql(job.cube, cells, grain, segment)
     files = duck.write(
         cells,
         job.settings.lake,
-        ref,
+        table_of(job.cube),
         f"build-{job.number:08d}-spark",
         stats=job.stats,
-        order=job.order,
+        order=job.order if ordered else "",
         partition={"grain": grain, "segment": segment},
+        enumerated=job.cube.dimensions if levelled else (),
+        level=LEVEL,
     )
     counts = dict(duck.sql(f"SELECT CAST(cuboid AS VARCHAR), count(*) FROM ({cells}) GROUP BY cuboid"))
-    base = f"{of_segment} AND cuboid = {job.cube.base} AND sketch IS NULL"
-    [(rows,)] = duck.sql(f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) {base}")
     for file in files:
         yield {**asdict(file), "grain": grain, "counts": counts, "base_rows": rows}
+
+
+def _told(job: _Job, files: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Written files as rows that have no cell, to go with the cells to the driver."""
+    import pyarrow as pa
+
+    schema = table_of(job.cube).schema
+    for told in files:
+        columns = [pa.nulls(1, column.type) for column in schema]
+        yield pa.RecordBatch.from_arrays([*columns, pa.array([json.dumps(told)])], [*schema.names, _FILE])
 
 
 def _collected(cube: Cube, told: Sequence[dict[str, Any]]) -> SparkCells:
@@ -171,23 +199,18 @@ def _gather(duck: Duck, cube: Cube, batches: Iterable[pa.RecordBatch]) -> None:
 def _batches(duck: Duck, cube: Cube, select: str) -> Iterator[pa.RecordBatch]:
     schema = table_of(cube).schema
     columns = ", ".join(f'CAST("{column.name}" AS {duck_type(column.type)}) AS "{column.name}"' for column in schema)
-    yield from duck.batches(f"SELECT {columns} FROM ({select})", _BATCH_ROWS)
+    text = f"SELECT {columns}, CAST(NULL AS VARCHAR) AS {_FILE} FROM ({select})"
+    yield from duck.batches(text, _BATCH_ROWS)
 
 
-@contextmanager
-def task_engine(settings: Settings) -> Iterator[Duck]:
-    """An engine of the task's own, with one thread, as a task is one core; what it spills goes with it."""
-    spill = Path(tempfile.mkdtemp(prefix="fleetcube-task-"))
-    duck = connect(replace(settings, threads=1), spill=spill)
-    try:
-        yield duck
-    finally:
-        duck.connection.close()
-        shutil.rmtree(spill, ignore_errors=True)
+def task_engine(settings: Settings) -> AbstractContextManager[Duck]:
+    """An engine of the task's own, with one thread, as a task is one core."""
+    return own_engine(settings, threads=1, memory_mib=settings.memory_mib)
 
 
 def _spark_schema(cube: Cube) -> Any:
-    """The cube's columns as Spark's types."""
+    """The cube's columns as Spark's types, and one for what was written already."""
+    import pyarrow as pa
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return from_arrow_schema(table_of(cube).schema)
+    return from_arrow_schema(table_of(cube).schema.append(pa.field(_FILE, pa.string())))
