@@ -199,7 +199,7 @@ class _Run:
         """
         if workers == 1:
             return nullcontext(self.duck)
-        from lake.duck import own_engine
+        from lake.engines import own_engine
 
         spill = None if is_remote(self.settings.lake) else work_folder(self.settings.lake, "spill")
         share = self.settings.memory_mib // workers

@@ -8,13 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 import uuid
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -241,21 +237,6 @@ def connect(settings: Settings, *, database: str = ":memory:", spill: Path | Non
     for macro in _MACROS:
         duck.execute(macro)
     return duck
-
-
-@contextmanager
-def own_engine(settings: Settings, *, threads: int, memory_mib: int, spill_in: Path | None = None) -> Iterator[Duck]:
-    """An engine for one piece of work, with its share of threads and memory.
-
-    What it spills lies in a folder of its own (in `spill_in`, or the system's folder for such), and goes with it.
-    """
-    spill = Path(tempfile.mkdtemp(prefix="fleetcube-spill-", dir=spill_in))
-    duck = connect(replace(settings, threads=threads, memory_mib=memory_mib), spill=spill)
-    try:
-        yield duck
-    finally:
-        duck.connection.close()
-        shutil.rmtree(spill, ignore_errors=True)
 
 
 # An error of the object store comes through the engine as the text of a traceback.

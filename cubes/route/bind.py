@@ -18,6 +18,8 @@ from cubes.route.guard import ROLES, VALUE, check_metrics, role_of
 from cubes.route.kinds import column_kind, kind
 from cubes.route.naming import default_name
 from cubes.route.policy import enclosed, shows_derived
+from cubes.route.positions import at_position, check_limits
+from cubes.route.sets import SETS, leaves
 from cubes.route.view import columns_of
 from lake.errors import QueryError, did_you_mean
 from lake.facts import load_facts
@@ -95,7 +97,7 @@ def _query(node: exp.Expr, ctes: _Ctes, parent: _Scope | None) -> tuple[Output, 
     else:
         raise QueryError(f"{node.key.upper()} can't stand for a query.", todo="Write a SELECT.", code="0A000")
     _order(node, outputs, None, ctes)
-    _limits(node)
+    check_limits(node)
     return outputs
 
 
@@ -138,7 +140,7 @@ def _select(select: exp.Select, ctes: _Ctes, parent: _Scope | None) -> tuple[Out
         _expression(node, scope, ctes)
     _group(select, scope, ctes)
     _order(select, outputs, scope, ctes)
-    _limits(select)
+    check_limits(select)
     roles = {alias: {one.column: one.role for one in held if one.role} for alias, held in scope.sources.items()}
     check_metrics(select, roles)
     made = zip(outputs, select.expressions, strict=True)
@@ -281,17 +283,22 @@ def _group(select: exp.Select, scope: _Scope, ctes: _Ctes) -> None:
     group = select.args.get("group")
     if group is None:
         return
-    items = [_group_item(node, select, scope) for node in group.expressions]
-    group.set("expressions", items)
-    for node in group.iter_expressions():
-        if not node.meta.get("bound"):
-            _expression(node, scope, ctes)
+    group.set("expressions", [_group_item(node, select, scope) for node in group.expressions])
+    for item in group.expressions:
+        for node in leaves(item):
+            if not node.meta.get("bound"):
+                _expression(node, scope, ctes)
 
 
 def _group_item(node: exp.Expr, select: exp.Select, scope: _Scope) -> exp.Expr:
+    if isinstance(node, (*SETS, exp.Tuple)):
+        node.set("expressions", [_group_item(one, select, scope) for one in node.expressions])
+        return node
+    if isinstance(node, exp.Paren):
+        return _group_item(node.this, select, scope)
     found: exp.Expr | None = None
     if isinstance(node, exp.Literal) and not node.is_string:
-        found = _at_position(node, select.expressions, "GROUP BY")
+        found = at_position(node, select.expressions, "GROUP BY")
     elif isinstance(node, exp.Column) and not node.table and not any(one.shown for _, one in scope.holders(node.name)):
         # A column that * does not show must not take the name of an output either.
         found = next((item for item in select.expressions if item.alias == node.name), None)
@@ -306,18 +313,12 @@ def _group_item(node: exp.Expr, select: exp.Select, scope: _Scope) -> exp.Expr:
     return value
 
 
-def _at_position(node: exp.Literal, items: Sequence[exp.Expr], where: str) -> exp.Expr:
-    if not node.name.isdigit() or not 1 <= int(node.name) <= len(items):
-        raise QueryError(f"{where} position {node.name} is not in the select list.", todo=f"Use 1 to {len(items)}.")
-    return items[int(node.name) - 1]
-
-
 def _order(node: exp.Expr, outputs: Sequence[Output], scope: _Scope | None, ctes: _Ctes) -> None:
     order = node.args.get("order")
     for ordered in order.expressions if order else ():
         item = ordered.this
         if isinstance(item, exp.Literal) and not item.is_string:
-            _at_position(item, [exp.Null()] * len(outputs), "ORDER BY")
+            at_position(item, [exp.Null()] * len(outputs), "ORDER BY")
             continue
         place = next((i for i, one in enumerate(outputs, 1) if one.name == item.name), 0)
         if isinstance(item, exp.Column) and not item.table and place:
@@ -327,18 +328,6 @@ def _order(node: exp.Expr, outputs: Sequence[Output], scope: _Scope | None, ctes
             raise QueryError("ORDER BY after UNION takes output names or positions.", todo=near)
         else:
             _expression(item, scope, ctes)
-
-
-def _limits(node: exp.Expr) -> None:
-    for clause in ("limit", "offset"):
-        limit = node.args.get(clause)
-        if limit is None:
-            continue
-        value = limit.args.get("count") if isinstance(limit, exp.Fetch) else limit.expression
-        if isinstance(value, (exp.Null, exp.Var)):
-            node.set(clause, None)
-        elif not (isinstance(value, exp.Literal) and value.name.isdigit()):
-            raise QueryError(f"{clause.upper()} takes a whole number.", todo="Write it as LIMIT 100.")
 
 
 def _expression(node: exp.Expr, scope: _Scope, ctes: _Ctes) -> None:

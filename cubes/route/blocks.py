@@ -5,7 +5,7 @@ Whatever stands around a block (joins, windows over its aggregates, order, outer
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from cubes.route.implied import is_of, parts_of
 from cubes.route.lower import fixed_now
 from cubes.route.parts import PartMaker, Unfit, aggregates, predicate_key
 from cubes.route.policy import barred
+from cubes.route.sets import grouping_sets, has_sets
 from cubes.route.span import Window
 from cubes.route.statement import Block, Term
 from cubes.route.window import Step, is_time, split_window, time_step
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from lake.facts import Fact
 
 _NO_PLACE = (exp.Select, exp.SetOperation, exp.Subquery, exp.Window, exp.Exists)
-_SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 
 
 def blocks(statement: Statement, view: View) -> Statement:
@@ -71,14 +71,16 @@ class _Anatomy:
         group = select.args.get("group")
         items = [item.this for item in select.expressions]
         found = _unique(node for clause in self._clauses(select) for node in aggregates(clause))
-        if group is not None and group.find(*_SETS):
-            raise Unfit("grouping sets are computed from rows")
         distinct = select.args.get("distinct")
         if distinct is not None and distinct.args.get("on") is not None and not (group or found):
             raise Unfit("DISTINCT ON picks rows")
         if not found and group is None and distinct is None:
             raise Unfit("rows are asked for, not aggregates")
-        keys = group.expressions if group is not None else [] if found else items
+        sets = self._sets(group)
+        if group is None:
+            keys = [] if found else items
+        else:
+            keys = [node for listed in sets for node in listed] if sets else group.expressions
         beside = self._beside(select)
         needed = [*keys, *(join.args["on"] for join in beside[1:] if join.args.get("on"))]
         dims = frozenset(name for node in needed for name in self.uses(node)).union(*map(self._filters, rest))
@@ -88,10 +90,33 @@ class _Anatomy:
         sketched = [one.condition for term in terms for one in (term.quantile, term.distinct) if one]
         dims = dims.union(*(self.uses(node) for node in sketched if node is not None))
         _only_shown(select, terms, tree)
+        if sets and any(term.quantile or term.distinct for term in terms):
+            raise Unfit("percentiles and distinct values over grouping sets are computed from rows")
         named = {f"k{place}": node.copy() for place, node in enumerate(_unique(keys))}
         where = exp.and_(*[node.copy() for node in rest]) if rest else None
         bare = replace(bare, where=where, keys=named, misfits=self.misfits, beside=beside)
+        bare = replace(bare, sets=_by_name(sets, named), told=self._told(select, named))
         return replace(bare, parts=tuple(maker.parts), terms=terms, dims=dims)
+
+    def _sets(self, group: exp.Group | None) -> list[tuple[exp.Expr, ...]]:
+        """The sets of keys of a GROUP BY that has some; else nothing."""
+        if group is None or not has_sets(group):
+            return []
+        sets = grouping_sets(group)
+        if sets is None:
+            raise Unfit("so many grouping sets are computed from rows")
+        return sets
+
+    def _told(self, select: exp.Select, named: Mapping[str, exp.Expr]) -> dict[str, tuple[exp.Expr, tuple[str, ...]]]:
+        """Each GROUPING() by a name, with the names of the keys that it asks about."""
+        asked = _unique(node for clause in self._clauses(select) for node in clause.find_all(exp.Grouping))
+        for node in asked:
+            if any(one not in named.values() for one in node.expressions):
+                raise Unfit(f"{_shown(node)} asks about what is no key")
+        return {
+            f"g{place}": (node, tuple(name for one in node.expressions for name, key in named.items() if key == one))
+            for place, node in enumerate(asked)
+        }
 
     def _beside(self, select: exp.Select) -> tuple[exp.Expr, ...]:
         """What stands after FROM, first item first, with lookups as scans; () where the fact stands alone."""
@@ -185,6 +210,10 @@ class _Anatomy:
         if node.name not in self.dims:
             raise Unfit(f"{node.name} is no dimension")
         return frozenset((node.name,))
+
+
+def _by_name(sets: Iterable[Iterable[exp.Expr]], named: Mapping[str, exp.Expr]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(name for name, key in named.items() if key in tuple(listed)) for listed in sets)
 
 
 def _shown(node: exp.Expr) -> str:

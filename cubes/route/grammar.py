@@ -29,7 +29,7 @@ AGGREGATE_NAMES: Final = (
 FUNCTION_NAMES: Final = (
     "Coalesce Nullif Greatest Least Abs Round Floor Ceil Sign Sqrt Ln Log Exp Pow Lower Upper Length Left Right "
     "Substring Trim Concat StrPosition SplitPart TimestampTrunc DateTrunc DateBin Extract AtTimeZone CurrentTimestamp "
-    "CurrentDate StrToTime StrToDate UnixToTime TimeToStr"
+    "CurrentDate StrToTime StrToDate UnixToTime TimeToStr Grouping"
 )
 WINDOW_NAMES: Final = "RowNumber Rank DenseRank Lag Lead FirstValue LastValue Ntile PercentRank CumeDist"
 

@@ -13,6 +13,7 @@ from typing import Final
 from sqlglot import exp
 
 from cubes.route.grammar import AGGREGATES
+from cubes.route.sets import grouping_sets
 from lake.errors import QueryError
 
 VALUE: Final = "value"
@@ -111,7 +112,11 @@ def _fixes(node: exp.Expr, held: _Held) -> bool:
 
 def _grouped(select: exp.Select, held: _Held) -> bool:
     group = select.args.get("group")
-    return group is not None and any(_is_metric(node, held) for node in group.expressions)
+    if group is None:
+        return False
+    # In every set of keys: a total over ROLLUP (metric) would mix them.
+    sets = grouping_sets(group)
+    return sets is not None and all(any(_is_metric(node, held) for node in keys) for keys in sets)
 
 
 def _aggregates_value(node: exp.Expr, held: _Held) -> bool:

@@ -132,7 +132,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     ((exp.Column,), lambda node: str(node.meta.get("kind", "other"))),
     ((exp.Literal,), _literal),
     ((exp.Cast,), lambda node: _CASTS.get(node.args["to"].this, "other")),
-    ((exp.ApproxDistinct,), _always("integer")),
+    ((exp.ApproxDistinct, exp.Grouping), _always("integer")),
     ((exp.Count, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile, exp.Length, exp.StrPosition), _always("integer")),
     ((exp.Sum,), _sum),
     ((exp.Avg,), _average),

@@ -18,6 +18,7 @@ from cubes.histograms import observed_sql, percentiles_sql
 from cubes.route.implied import implied
 from cubes.route.kinds import kind
 from cubes.route.lower import engine_sql
+from cubes.route.sets import sets_sql
 from cubes.route.source import Source, sources
 from cubes.route.window import conjuncts
 from lake.errors import QueryError
@@ -67,9 +68,11 @@ def _relation(block: Block, plan: Plan, read: Sequence[Source]) -> str:
     """SQL of the merged relation, in brackets."""
     keys = list(block.keys)
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
+    group = sets_sql(block.sets) if block.sets else group
+    told = [f"GROUPING({', '.join(names)}) AS {name}" for name, (_, names) in block.told.items()]
     # Without keys there is one row, whether or not anything is merged.
-    alone = "count(*) AS one" if block.terms else "1 AS one"
-    merged = ", ".join([*keys, *(_merge(part) for part in block.parts)]) or alone
+    alone = "count(*) AS one" if block.terms or block.sets else "1 AS one"
+    merged = ", ".join([*keys, *told, *(_merge(part) for part in block.parts)]) or alone
     union = " UNION ALL ".join(_partial(block, plan, source) for source in read)
     states = f"SELECT {merged} FROM ({union}){group}"
     finals = [f"{term.final} AS {term.name}" for term in block.terms if term.final]
@@ -88,7 +91,7 @@ def _relation(block: Block, plan: Plan, read: Sequence[Source]) -> str:
         same = " AND ".join(f"fc_merged.{key} IS NOT DISTINCT FROM fc_d{place}.{key}" for key in keys) or "true"
         joins += f" LEFT JOIN fc_d{place} ON {same}"
         finals.append(f"coalesce(fc_d{place}.n, 0) AS {term.name}")
-    columns = ", ".join([*(f"fc_merged.{key}" for key in keys), *finals]) or "one"
+    columns = ", ".join([*(f"fc_merged.{key}" for key in (*keys, *block.told)), *finals]) or "one"
     if len(tables) == 1:
         return f"(SELECT {columns} FROM ({states}) AS fc_merged)"
     return f"(WITH {', '.join(tables)} SELECT {columns} FROM {joins})"
@@ -241,6 +244,7 @@ def _outer(block: Block, relation: str) -> exp.Select:
     """The user's SELECT over the merged relation."""
     named = [(node, name, kind(node)) for name, node in block.keys.items()]
     named += [(term.node, term.name, term.kind) for term in block.terms]
+    named += [(node, name, "integer") for name, (node, _) in block.told.items()]
     select = block.select.copy()
     for clause in ("where", "group", "joins"):
         select.set(clause, None)

@@ -60,7 +60,8 @@ class Block:
 
     `keys` are the grouping expressions by column name; `where` is the predicate without the time range; `dims` are the
     dimensions of keys and predicate; `misfits` are the grains in whose buckets some expression of time is not
-    constant, each with the reason; `beside` is what stands after FROM where lookups are joined, else ().
+    constant, each with the reason; `beside` is what stands after FROM where lookups are joined, else (). `sets` are the
+    sets of keys, by name, where they are not simply all of them; `told` is each GROUPING() with the keys it asks about.
     """
 
     select: exp.Select
@@ -69,6 +70,8 @@ class Block:
     window: Window = field(default_factory=Window)
     where: exp.Expr | None = None
     keys: Mapping[str, exp.Expr] = field(default_factory=dict)
+    sets: tuple[tuple[str, ...], ...] = ()
+    told: Mapping[str, tuple[exp.Expr, tuple[str, ...]]] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     terms: tuple[Term, ...] = ()
     dims: frozenset[str] = frozenset()

@@ -23,7 +23,8 @@ from cubes.segments import table_of
 from cubes.source import Source
 from cubes.spark.session import spark_session
 from lake.delta import DataFile
-from lake.duck import Duck, duck_type, own_engine
+from lake.duck import Duck, duck_type
+from lake.engines import own_engine
 from lake.settings import Settings
 from lake.times import GRAINS
 

@@ -36,3 +36,10 @@ SELECT status, count(*) AS n FROM requests GROUP BY status;
 
 SELECT model, count(*) AS n, count(*) OVER (PARTITION BY model) AS w, sum(count(*)) OVER () AS t FROM requests GROUP BY model;
 WITH m AS (SELECT model, count(*) AS n FROM requests GROUP BY model) SELECT model, n, 1::bigint AS w, (SELECT sum(n) FROM m) AS t FROM m;
+
+-- Sets of keys are the union of their groupings, each with its own repeats.
+SELECT tenant, site, count(*) AS n, avg(e2e_ms) AS a FROM requests GROUP BY ROLLUP (tenant, site);
+SELECT tenant, site, count(*) AS n, avg(e2e_ms) AS a FROM requests GROUP BY tenant, site UNION ALL SELECT tenant, NULL, count(*), avg(e2e_ms) FROM requests GROUP BY tenant UNION ALL SELECT NULL, NULL, count(*), avg(e2e_ms) FROM requests;
+
+SELECT tenant, site, count(*) AS n FROM requests GROUP BY GROUPING SETS ((tenant), site, (), ());
+SELECT tenant, NULL AS site, count(*) AS n FROM requests GROUP BY tenant UNION ALL SELECT NULL, site, count(*) FROM requests GROUP BY site UNION ALL SELECT NULL, NULL, count(*) FROM requests UNION ALL SELECT NULL, NULL, count(*) FROM requests;
