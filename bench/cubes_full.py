@@ -82,7 +82,23 @@ def worst(folder: Path, memory_mib: int, rows: int) -> Iterator[Figure]:
     cube = cube_of(folder, ("1h", "1d"), 16, PLAIN + SKETCHED)
     took, cells = timed_build(settings, duck, cube)
     yield figure("worst case, quantiles and distinct at 1h and 1d, 16 cuboids: cells and slots", cells, "rows")
-    yield figure("worst case, quantiles and distinct at 1h and 1d, 16 cuboids: build / bare base", took / base, "×", 10)
+    yield figure("worst case, quantiles and distinct at 1h and 1d, 16 cuboids: build / bare base", took / base, "×")
+    duck.connection.close()
+
+
+def large(folder: Path, memory_mib: int, rows: int) -> Iterator[Figure]:
+    """One build of ten times the rows in the same memory."""
+    settings = settings_in(folder, memory_mib)
+    duck = connect(settings)
+    yield figure("large: rows of samples", publish_days(settings, duck, 0, _days(10 * rows), 1), "rows")
+    snapshot = open_snapshot(settings.lake, trusted("samples"))
+    base = _bare_base(duck, duck.scan(snapshot), "5 MINUTE", times=1)
+    yield figure("large: DuckDB's bare base GROUP BY", base, "s")
+    cube = cube_of(folder, ADDITIVE_GRAINS, 32)
+    took, cells = timed_build(settings, duck, cube)
+    yield figure("large: additive, three grains, 32 cuboids: build", took, "s")
+    yield figure("large: additive, three grains, 32 cuboids: build / bare base GROUP BY", took / base, "×")
+    yield figure("large: additive, three grains, 32 cuboids: cells and slots", cells, "rows")
     duck.connection.close()
 
 
@@ -90,11 +106,11 @@ def _days(rows: int) -> int:
     return max(1, round(rows / (SERIES * PER_DAY)))
 
 
-def _bare_base(duck: Duck, rows: str, width: str) -> float:
-    """Seconds of the base cells' GROUP BY into a table of the engine: the better of two."""
+def _bare_base(duck: Duck, rows: str, width: str, times: int = 2) -> float:
+    """Seconds of the base cells' GROUP BY into a table of the engine: the best of `times`."""
     bucket = f"time_bucket(INTERVAL {width}, ts)"
     plain = f"SELECT {bucket} AS bucket, {', '.join(DIMENSIONS)}, {AGGREGATES} FROM {rows} GROUP BY ALL"
-    took = min(seconds(lambda: duck.execute(f"CREATE OR REPLACE TEMP TABLE plain AS {plain}")) for _ in range(2))
+    took = min(seconds(lambda: duck.execute(f"CREATE OR REPLACE TEMP TABLE plain AS {plain}")) for _ in range(times))
     duck.execute("DROP TABLE plain")
     return took
 
