@@ -29,6 +29,7 @@ from cubes.model import Cube
 from cubes.segments import bucket_starts, bucket_us_sql, segment_range, segment_sql, table_of, touched_segments
 from cubes.source import ALL_BELOW, Source, among, stale_days, stood_on
 from lake import delta, ledger, tables
+from lake.errors import OutOfMemory
 from lake.faults import faultpoint
 from lake.intents import work_folder
 from lake.lease import lease
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from lake.settings import Settings
 
 Progress = Callable[[str, int, int], None]
+# Files, rows and counts of one chunk.
+_Made = tuple["list[DataFile]", int, dict[str, dict[str, int]]]
 
 _ORDER = "cuboid, sketch NULLS FIRST, bucket"
 _STATS = ("cuboid", "bucket")
@@ -170,27 +173,49 @@ class _Run:
         chunks = self.source.chunks(min(_SIDE_BY_SIDE, cores))
         workers = max(1, min(_SIDE_BY_SIDE, cores, len(chunks)))
         self._tell("aggregate", 0, len(chunks))
+        made, too_much = self._side_by_side(chunks, workers, cores)
+        for place in too_much:
+            self._tell("aggregate with all of the memory", len(made), len(chunks))
+            made.append(self._chunk(self.duck, place, chunks[place]))
+        for _, rows, counts in made:
+            self._count(rows, counts)
+        self._tell("commit", len(chunks), len(chunks))
+        return [file for files, _, _ in made for file in files]
+
+    def _side_by_side(self, chunks: list[list[date]], workers: int, cores: int) -> tuple[list[_Made], list[int]]:
+        """What was made of the chunks, and the places of those that a share of the memory was too small for."""
+        made: list[_Made] = []
+        too_much: list[int] = []
+        free: SimpleQueue[Duck] = SimpleQueue()
+
+        def work(place: int, days: list[date]) -> _Made:
+            duck = free.get()
+            try:
+                return self._chunk(duck, place, days)
+            finally:
+                free.put(duck)
+
         with ExitStack() as stack:
             ducks = [stack.enter_context(self._engine(workers, cores)) for _ in range(workers)]
-            free: SimpleQueue[Duck] = SimpleQueue()
             for duck in ducks:
                 free.put(duck)
             with ThreadPoolExecutor(workers) as pool:
-                runs = [pool.submit(self._chunk, free, place, days) for place, days in enumerate(chunks)]
+                runs = {pool.submit(work, place, days): place for place, days in enumerate(chunks)}
                 try:
                     for done, run in enumerate(as_completed(runs), start=1):
-                        run.result()  # the first failure ends the build, not the last chunk
+                        try:
+                            made.append(run.result())  # the first failure ends the build, not the last chunk
+                        except OutOfMemory:
+                            if workers == 1:
+                                raise
+                            too_much.append(runs[run])
                         self._tell("aggregate", done, len(chunks))
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     for duck in ducks:
                         duck.interrupt()
                     raise
-        made = [run.result() for run in runs]
-        for _, rows, counts in made:
-            self._count(rows, counts)
-        self._tell("commit", len(chunks), len(chunks))
-        return [file for files, _, _ in made for file in files]
+        return made, too_much
 
     def _engine(self, workers: int, cores: int) -> AbstractContextManager[Duck]:
         """What works on a chunk: one alone has this build's engine, several have engines with a share each.
@@ -205,17 +230,11 @@ class _Run:
         share = self.settings.memory_mib // workers
         return own_engine(self.settings, threads=max(1, cores // workers), memory_mib=share, spill_in=spill)
 
-    def _chunk(
-        self, free: SimpleQueue[Duck], place: int, days: list[date]
-    ) -> tuple[list[DataFile], int, dict[str, dict[str, int]]]:
+    def _chunk(self, duck: Duck, place: int, days: list[date]) -> _Made:
         """Files, rows and counts of one chunk."""
-        duck = free.get()
-        try:
-            with work_cells(duck, self.cube, self.source.relation(duck, days)) as work:
-                faultpoint("builder.scan.after")
-                return self._write(work, f"build-{self.number:08d}-{place:04d}"), work.rows(), work.counts()
-        finally:
-            free.put(duck)
+        with work_cells(duck, self.cube, self.source.relation(duck, days)) as work:
+            faultpoint("builder.scan.after")
+            return self._write(work, f"build-{self.number:08d}-{place:04d}"), work.rows(), work.counts()
 
     def _by_spark(self) -> list[DataFile]:
         """The same files, made by Spark's tasks."""

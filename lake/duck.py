@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from lake.delta import DataFile, Snapshot
-from lake.errors import FleetcubeError, LakeError, QueryError
+from lake.errors import FleetcubeError, LakeError, OutOfMemory, QueryError
 from lake.intents import sync_folder, work_folder
 from lake.places import address, is_remote
 from lake.refusals import refusal
@@ -249,7 +249,9 @@ def _translated(error: duckdb.Error) -> FleetcubeError:
     if said.startswith("Traceback") and (store := _STORE_SAID.search(str(error))):
         return LakeError(store[1])
     if isinstance(error, duckdb.OutOfMemoryException):
-        return LakeError(f"The memory limit was reached: {said}.", todo="Raise memory_mib, or ask for a shorter range.")
+        return OutOfMemory(
+            f"The memory limit was reached: {said}.", todo="Raise memory_mib, or ask for a shorter range."
+        )
     if isinstance(error, duckdb.IOException):
         return LakeError(
             f"A file of the lake can't be read or written: {said}.", todo="Check the disk, then try again."

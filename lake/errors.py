@@ -43,6 +43,10 @@ class LakeError(FleetcubeError):
     """A lake is missing, damaged, locked by another process, or changed under a writer."""
 
 
+class OutOfMemory(LakeError):
+    """The engine's memory limit was reached, and it could not spill."""
+
+
 class QueryError(FleetcubeError):
     """A SQL statement can't be answered; `code` is its PostgreSQL SQLSTATE."""
 

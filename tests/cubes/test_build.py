@@ -18,6 +18,7 @@ from cubes.segments import table_of
 from cubes.verify import verify
 from lake import delta, tables
 from lake.duck import Duck, connect
+from lake.engines import own_engine
 from lake.errors import LakeError
 from lake.lease import lease
 from lake.settings import Settings
@@ -215,6 +216,22 @@ def test_chunks_of_days_give_the_same_cells(
     cells = delta.open_snapshot(settings.lake, table_of(cube))
     assert cells.version == 1  # made, then one commit
     assert {Path(file.path).stem for file in cells.files} == {f"build-00000001-000{place}" for place in range(3)}
+
+
+def test_a_chunk_too_large_for_its_share_of_memory_gets_all_of_it(
+    duck: Duck, settings: Settings, cube: Cube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = random_rows(13, 3000)
+    publish(duck, settings, rows, 1)
+    monkeypatch.setattr("cubes.source._CHUNK_ROWS", 10)
+    monkeypatch.setattr("cubes.source._LEAST_ROWS", 1)
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("lake.engines.own_engine", lambda of, **share: own_engine(of, **{**share, "memory_mib": 1}))
+        build(replace(settings, threads=2), duck, cube, progress=lambda step, done, of: told.append(step))
+    assert told.count("aggregate with all of the memory") == 3
+    assert cells_of_table(duck, settings, cube) == expected(rows, cube)
+    assert build(settings, duck, replace(cube, digest="1" * 12)).cells > 0
 
 
 def test_a_filter_limits_the_rows(duck: Duck, settings: Settings, tmp_path: Path) -> None:
