@@ -37,7 +37,7 @@ def undo_batch(settings: Settings, duck: Duck, fact_name: str, batch: int, *, re
     if not reason.strip():
         raise LakeError("An undo needs a reason.", todo="Say what was wrong with the batch, with --reason.")
     lake = settings.lake
-    with correcting(settings, fact_name) as (fact, number):
+    with correcting(settings, duck, fact_name) as (fact, number):
         known = duck.sql(
             f"SELECT verdict FROM {duck.scan(open_snapshot(lake, BATCHES))} "
             f"WHERE fact = {text_literal(fact_name)} AND batch = {batch}"

@@ -219,6 +219,30 @@ def test_a_killed_retention_is_completed(life: Life, fault: str, nth: int) -> No
     life.holds()
 
 
+def conflict(life: Life) -> None:
+    """The last row again, of another content."""
+    land(life.settings, life.duck, "samples", [{**life.sent[-1], "value": "77"}])
+    life.gate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correct", [Life.erase, Life.undo, conflict])
+def test_a_killed_retention_is_completed_before_a_correction(life: Life, correct: Callable[[Life], None]) -> None:
+    life.land(50, host="ann")
+    life.gate()
+    life.build()
+    assert child(life, "life.retire()", fault="retain.record.after:1") == -signal.SIGKILL
+    assert str(life.day(50)) in life.trusted_days(), "on record, and still there"
+    correct(life)
+    assert str(life.day(50)) not in life.trusted_days(), "not written again beside the record"
+    life.holds()
+    life.build()
+    life.retire()
+    life.holds()
+    old = f"ts >= '{life.day(50)}' AND ts < '{life.day(49)}'"
+    assert ask(life, f"SELECT count(*) AS n FROM samples WHERE {old}") == [{"n": 3}]
+
+
 def test_the_newest_rounds_stay(settings: Settings, duck: Duck, tmp_path: Path) -> None:
     [cube] = [cube for cube in load_cubes().values() if cube.fact == "evaluations"]
     day = NOW - timedelta(days=9)

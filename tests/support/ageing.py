@@ -38,6 +38,14 @@ measures:
 AGES = "age_out: {device: 40d, host: 60d}\n"
 DAYS = (1, 3, 45, 50, 75, 80, 400)
 METRICS = ("gpu.power", "gpu.temperature")
+# Questions that need neither device nor host.
+QUERIES = (
+    "SELECT site, metric, count(*) AS n, stddev(value) AS d, last(value) AS l FROM samples GROUP BY 1, 2 ORDER BY 1, 2",
+    """SELECT date_trunc('week', ts) AS w, metric, approx_percentile(value, 0.9) AS p, approx_count_distinct(pod) AS k
+    FROM samples GROUP BY 1, 2 ORDER BY 1, 2""",
+    """SELECT site, metric, approx_percentile(value, 0.5) AS p, time_avg(value) AS t FROM samples
+    GROUP BY 1, 2 ORDER BY 1, 2""",
+)
 RAW = "landing: 7d\nquarantine: 90d\nfacts:\n  samples: {keep: 10y}\n"
 
 
