@@ -61,8 +61,8 @@ def ageing(folder: Path, *, more: str = AGES, rules: str = "", days: tuple[int, 
     return life
 
 
-def send(life: Life, days: tuple[int, ...], rows: int, *, seed: int = 7) -> None:
-    """Land rows of these days, with all their dimensions at random."""
+def send(life: Life, days: tuple[int, ...], rows: int, *, seed: int = 7, **more: Any) -> None:
+    """Land rows of these days, with all their dimensions at random, and `more` in each."""
     chance = random.Random(seed)
     sent = []
     for ago in days:
@@ -73,7 +73,7 @@ def send(life: Life, days: tuple[int, ...], rows: int, *, seed: int = 7) -> None
                 "seq": life.seq, "ts": ts.strftime("%Y-%m-%dT%H:%M:%SZ"), "metric": chance.choice(METRICS),
                 "value": str(Decimal(chance.randrange(1, 90_000)) / 1000), "interval_s": chance.choice(("30", "60")),
                 "site": chance.choice(("eu", "us")), "host": chance.choice("abc"), "device": chance.choice("0123"),
-                "pod": chance.choice("pqr"),
+                "pod": chance.choice("pqr"), **more,
             })  # fmt: skip
     life.sent += sent
     land(life.settings, life.duck, "samples", sent)
