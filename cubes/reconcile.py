@@ -22,7 +22,7 @@ from cubes.stored import inherited
 from cubes.verify import verify
 from lake import delta, tables
 from lake.deletions import Deletion
-from lake.times import GRAINS, coarsest_within_day
+from lake.times import GRAINS, coarsest_within_day, made_from
 
 if TYPE_CHECKING:
     from lake.duck import Duck
@@ -86,6 +86,10 @@ def prove_segment(settings: Settings, duck: Duck, cube: Cube, grain: str, *, seg
     if not coarser:
         return Proof({}, {segment: {"definition": cube.digest, "version": cells.version, "coarsest": True}})
     start, after = segment_range(grain, segment)
+    closes = _closes(cube, grain, segment)
+    if closes is not None and (there := _there(settings, cube, *closes)):
+        why = "weeks and months may have to be made of these days again"
+        return Proof({segment: f"rows of {there[0]} to {there[-1]} are still there, so that {why}"})
     fitting = [name for name in coarser if _whole(grain, name, segment)]
     if not fitting or gone.lacks_cells(fitting[0], start, after):
         return Proof({segment: f"cube {cube.name} keeps no coarser cells of {segment} to set against those at {grain}"})
@@ -106,7 +110,25 @@ def prove_segment(settings: Settings, duck: Duck, cube: Cube, grain: str, *, seg
     if made != held:
         return Proof({segment: f"its {made[0]} cells and slots at {target} differ from the {held[0]} that are stored"})
     shown = {"successor": target, "cells": made[0], "rows": made[1], "digest": made[2]}
+    if closes is not None:
+        shown["closes"] = [str(day) for day in closes]
     return Proof({}, {segment: {"definition": cube.digest, "version": cells.version, **shown}})
+
+
+def _closes(cube: Cube, grain: str, segment: str) -> tuple[date, date] | None:
+    """The days (first, and first after) of every week and month that is made of days of the segment; None: of none."""
+    made = [name for name, finer in made_from(cube.grains).items() if finer == grain and not GRAINS[name].within_day]
+    if not made:
+        return None
+    start, after = segment_range(grain, segment)
+    first, last = (min(GRAINS[name].floor(start) for name in made), max(GRAINS[name].ceil(after) for name in made))
+    return first.date(), last.date()
+
+
+def _there(settings: Settings, cube: Cube, first: date, after: date) -> list[str]:
+    """The days of a range, from `first` to before `after`, of which there are trusted rows."""
+    files = delta.open_snapshot(settings.lake, tables.trusted(cube.fact)).files
+    return sorted({day for file in files if str(first) <= (day := str(file.partition["day"])) < str(after)})
 
 
 def _whole(grain: str, coarser: str, segment: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +52,16 @@ def complete(duck: Duck, lake: Path, ref: TableRef, intent: dict[str, Any], swap
         commit(lake, ref, snapshot, adds=adds, removes=removes, txns={"retain": number})
     faultpoint("retain.delete.after")
     clear_intent(lake, COMPONENT, f"{number:08d}")
+
+
+def closed_days(deletions: Iterable[Deletion]) -> frozenset[date]:
+    """The days whose cells can't be made anew though rows of them may come: weeks or months with them would be lost."""
+    found: set[date] = set()
+    for one in deletions:
+        for shown in one.proof.get("cubes", {}).values() if one.layer == "cube" else ():
+            first, after = (date.fromisoformat(text) for text in shown.get("closes", ("0001-01-01", "0001-01-01")))
+            found.update(first + timedelta(days=at) for at in range((after - first).days))
+    return frozenset(found)
 
 
 def _removes(files: Iterable[DataFile], intent: dict[str, Any]) -> list[DataFile]:

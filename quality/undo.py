@@ -13,6 +13,7 @@ from lake.deletions import expired_days, read_deletions
 from lake.delta import open_snapshot
 from lake.duck import text_literal
 from lake.errors import LakeError
+from lake.expiry import closed_days
 from lake.facts import Fact
 from lake.tables import BATCHES, DELETIONS, QUARANTINE, trusted
 from lake.times import iso, utc_now
@@ -51,7 +52,8 @@ def undo_batch(settings: Settings, duck: Duck, fact_name: str, batch: int, *, re
         source = open_snapshot(lake, trusted(fact_name))
         maybe = [file for file in source.files if file.may_hold("batch", batch, batch)]
         # Cells of expired days can't be made anew, so what they count must stay where it counts.
-        gone = expired_days(read_deletions(duck, open_snapshot(lake, DELETIONS), fact=fact_name))
+        deletions = read_deletions(duck, open_snapshot(lake, DELETIONS), fact=fact_name)
+        gone = expired_days(deletions) | closed_days(deletions)
         listed = ", ".join(f"DATE '{day}'" for day in sorted(gone))
         lasting = f"day IN ({listed})" if gone else "false"
         [(stay,)] = duck.sql(f"SELECT count(*) FROM {scan_of(duck, source, maybe)} WHERE batch = {batch} AND {lasting}")

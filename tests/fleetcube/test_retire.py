@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cubeoracle import TEXT, small_cube
 from gating import rows_of
 from landed import land
 from lifelake import NOW, Life, child
@@ -135,6 +136,37 @@ def damage_cube(life: Life) -> None:
     cells = open_snapshot(life.settings.lake, table_of(life.cube))
     lost = [file for file in cells.files if file.partition["segment"] == str(life.day(50))]
     delta.commit(life.settings.lake, cells.ref, cells, removes=lost, txns={"build": 99})
+
+
+MONTHS = TEXT.replace("[5m, 1h, 1d]", "[1d, 1mo]").replace("grains: [1h, 1d]", "grains: [1d, 1mo]")
+
+
+def test_days_stay_while_months_may_have_to_be_made_of_them_again(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    life.cube = small_cube(tmp_path, MONTHS + "keep: {1d: 100d}\n")
+    life.land(405, 400)
+    life.gate()
+    life.build()
+    rules = tmp_path / "definitions" / "retention.yaml"
+    forever = rules.read_text().replace("30d", "100y")
+    rules.write_text(forever)
+    assert "are still there" in life.retire()["cube small 1d 2025"]
+    refresh(life.settings, life.duck, life.cube, [life.day(400)])
+    life.holds()
+    rules.write_text(forever.replace("100y", "30d"))
+    assert set(life.retire().values()) == {""}
+    # Rows of a day that had none: their month can't be made again, so they stay counted, whatever is undone.
+    life.land(403)
+    life.gate()
+    life.build()
+    month = f"SELECT count(*) AS n FROM samples WHERE date_trunc('month', ts) = '{life.day(403):%Y-%m}-01'"
+    assert life.ask(month) == [{"n": 3}]
+    with pytest.raises(LakeError, match=f"refreshed over {life.day(403)}: their days' cells have expired"):
+        refresh(life.settings, life.duck, life.cube, [life.day(403)])
+    assert undo_batch(life.settings, life.duck, "samples", 2, reason="x").rows == {"trusted": 0, "stayed": 1}
+    life.build()
+    assert life.ask(month) == [{"n": 3}]
+    life.holds()
 
 
 @pytest.mark.parametrize(

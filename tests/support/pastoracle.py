@@ -23,6 +23,12 @@ class Past:
     days: set[str] = field(default_factory=set)
     segments: set[tuple[str, str]] = field(default_factory=set)
     untold: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)  # days of weeks and months whose days' cells went
+
+    @property
+    def lasting(self) -> set[str]:
+        """The days of which cells go on telling every row that they ever told."""
+        return self.days | self.closed
 
     def __bool__(self) -> bool:
         return bool(self.days or self.segments or self.untold)

@@ -110,12 +110,7 @@ def definitions(draw: st.DrawFn) -> Form:
     first = source.dimensions[:1]
     others = draw(st.lists(st.sampled_from(source.dimensions[1:]), unique=True, max_size=3))
     dimensions = (*first, *others)
-    joins = tuple(
-        (lookup, f"{column}_of", column)
-        for lookup, columns in _JOINS.items()
-        if set(_KEYS[lookup]) <= set(dimensions)
-        for column in draw(st.lists(st.sampled_from(columns), unique=True, max_size=2))
-    )
+    joins = _joins(draw, dimensions)
     banded = [*source.numbers, "labels.size", *(["hardware.memory_gib"] if "hardware" in dimensions else [])]
     edges = st.lists(st.sampled_from((-1, 0, 1, Decimal("2.5"), 15, 80, 1000)), unique=True, min_size=1, max_size=3)
     bands = tuple(
@@ -126,8 +121,8 @@ def definitions(draw: st.DrawFn) -> Form:
     subsets = st.lists(st.sampled_from(names[1:]), unique=True, max_size=2) if names[1:] else st.just([])
     grains = _grains(draw)
     measures, predicates = _measures(draw, source, grains, list(names))
-    joins_of = {name: _KEYS[lookup] for lookup, name, _ in joins}
-    joins_of |= {name: _KEYS["hardware"] for name, column, _ in bands if column.startswith("hardware.")}
+    looked_up = {name: _KEYS[lookup] for lookup, name, _ in joins}
+    looked_up |= {name: _KEYS["hardware"] for name, column, _ in bands if column.startswith("hardware.")}
     return _accepted(
         Form(
             fact=fact,
@@ -144,8 +139,17 @@ def definitions(draw: st.DrawFn) -> Form:
             where=draw(st.none() | st.none() | _predicates(source)),
             predicates=predicates,
             keep=_keep(draw, grains),
-            age_out=_age_out(draw, names, joins_of),
+            age_out=_age_out(draw, names, looked_up),
         )
+    )
+
+
+def _joins(draw: st.DrawFn, dimensions: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (lookup, f"{column}_of", column)
+        for lookup, columns in _JOINS.items()
+        if set(_KEYS[lookup]) <= set(dimensions)
+        for column in draw(st.lists(st.sampled_from(columns), unique=True, max_size=2))
     )
 
 

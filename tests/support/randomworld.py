@@ -9,7 +9,7 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ class World:
     def _built(self) -> None:
         """The cube has taken in all that is trusted, with the lookups of now."""
         self.built_with = self.version
-        self._freeze(tuple(row[:3]) for row in self.lake.trusted() if row[4] in self.past.days)
+        self._freeze(tuple(row[:3]) for row in self.lake.trusted() if row[4] in self.past.lasting)
 
     def _freeze(self, identities: Any) -> None:
         for identity in identities:
@@ -155,8 +155,8 @@ class World:
                 self.clock = max(self.clock, rng.choice(_CLOCK))
                 return [f"{self.clock}T12:00:00+00:00", rng.choice(_AGES)]
             case "refresh" if self.lake.built:
-                days = sorted({row[4] for row in self.lake.trusted()} - self.past.days) or ["2026-01-01"]
-                return "none" if set(days) <= self.past.days else rng.sample(days, rng.randint(1, len(days)))
+                days = sorted({row[4] for row in self.lake.trusted()} - self.past.lasting) or ["2026-01-01"]
+                return "none" if set(days) <= self.past.lasting else rng.sample(days, rng.randint(1, len(days)))
             case "undo":
                 batches = sorted({row[3] for row in self.lake.trusted()})
                 return rng.choice(batches) if batches else "none"
@@ -178,7 +178,7 @@ class World:
             self.undone.clear()
         elif step == "undo":
             # Rows of days that have expired stay, since their cells can't be made anew.
-            self.undone |= {tuple(row[:3]) for row in self.there if row[3] == told and row[4] not in self.past.days}
+            self.undone |= {tuple(row[:3]) for row in self.there if row[3] == told and row[4] not in self.past.lasting}
         elif step == "erase":
             column = PERSON[self.form.fact]
             self.erased |= {key for key, rows in self.sent.items() if any(row[column] == told for row in rows)}
@@ -198,6 +198,9 @@ class World:
                 self._freeze(rows)
             elif one.layer == "cube":
                 self.past.segments.add(place)
+                [shown] = one.proof["cubes"].values()
+                first, after = map(date.fromisoformat, shown.get("closes", ("2000-01-01", "2000-01-01")))
+                self.past.closed |= {str(first + timedelta(days=at)) for at in range((after - first).days)}
             elif one.layer == "dimension":
                 [shown] = one.proof["cubes"].values()
                 self.past.untold[place] = self.past.untold.get(place, frozenset()) | frozenset(shown["dropped"])
