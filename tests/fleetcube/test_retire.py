@@ -169,6 +169,45 @@ def test_days_stay_while_months_may_have_to_be_made_of_them_again(tmp_path: Path
     life.holds()
 
 
+def weekly(tmp_path: Path, more: str) -> Life:
+    """Rows at both turns of 2025, within weeks that reach over them, built at weeks; all rows expire at once."""
+    life = Life(tmp_path)
+    grains = "[1d, 1w, 1mo]" if "1mo" in more else "[1d, 1w]"
+    text = TEXT.replace("[5m, 1h, 1d]", grains).replace("grains: [1h, 1d]", f"grains: {grains}")
+    life.cube = small_cube(tmp_path, text + more)
+    life.land(315, 313, 400, 679, 681, 1)
+    life.gate()
+    life.build()
+    return life
+
+
+def test_days_go_when_the_weeks_that_reach_over_their_year_hold_them(tmp_path: Path) -> None:
+    life = weekly(tmp_path, "keep: {1d: 100d}\n")
+    cells = [name for name, why in life.retire().items() if name.startswith("cube") and not why]
+    assert cells == ["cube small 1d 2024", "cube small 1d 2025"]
+    assert life.ask("SELECT count(*) AS n FROM samples WHERE date_trunc('week', ts) < '2026-01-05'") == [{"n": 5}]
+    life.holds()
+
+
+def test_a_week_that_lost_a_row_of_the_year_before_keeps_its_days(tmp_path: Path) -> None:
+    life = weekly(tmp_path, "keep: {1d: 100d}\n")
+    cells = open_snapshot(life.settings.lake, table_of(life.cube))
+    lost = [file for file in cells.files if dict(file.partition) == {"grain": "1w", "segment": "2024"}]
+    delta.commit(life.settings.lake, cells.ref, cells, removes=lost, txns={"build": 99})
+    fates = life.retire()
+    assert "differ from the" in fates["cube small 1d 2024"]
+
+
+def test_weeks_need_no_months(tmp_path: Path) -> None:
+    life = weekly(tmp_path, "keep: {1d: 100d, 1w: 100d, 1mo: 10y}\n")
+    fates = life.retire()
+    assert {name: why for name, why in fates.items() if " 1w " in name} == {
+        "cube small 1w 2024": "", "cube small 1w 2025": "",
+    }  # fmt: skip
+    assert life.ask("SELECT count(*) AS n FROM samples WHERE date_trunc('month', ts) < '2026-02-01'") == [{"n": 5}]
+    life.holds()
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
