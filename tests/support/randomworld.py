@@ -58,8 +58,7 @@ class World:
             getattr(self, f"_{step}")(seed)
             return
         if step in (*_CORRECTS, "retain"):
-            self.lake.run("gate")
-            self.stage = max(self.stage, 1)
+            self.step("gate", seed)
             self.agrees()
         if step == "retain" and seed % 4:
             # Most of the time there is something that can be proven.
@@ -73,7 +72,9 @@ class World:
             # A correction that was planned is completed by the next step of the gate; what was not is asked for again.
             self.lake.run("gate")
             self.lake.run(step, told)
-        if done or step in _CORRECTS or step == "retain":
+        # A retention that was killed is completed by whatever comes next over the rows.
+        self._expire()
+        if done or step in _CORRECTS:
             self._believe(step, told)
         if step == "build" and self.lake.txn("build") != before:
             self._built()
@@ -185,8 +186,6 @@ class World:
         elif step == "erase":
             column = PERSON[self.form.fact]
             self.erased |= {key for key, rows in self.sent.items() if any(row[column] == told for row in rows)}
-        elif step == "retain":
-            self._expire()
 
     def _expire(self) -> None:
         """What is on record since the last time."""
