@@ -72,7 +72,6 @@ _STAND: Final = (
     "cubes/test_histograms.py::test_percentiles_of_histograms_against_plain_python[metric-true-0.5]",
     "cubes/test_histograms.py::test_the_receipt_tells",
     "cubes/test_verify.py::test_every_kind_of_damage_is_found[SELECT * REPLACE (n + 1",
-    "fleetcube/test_bad_input.py::test_two_cubes",
     "fleetcube/test_cli.py::test_a_wrong_setting",
     "fleetcube/test_cli.py::test_every_verb_has_help[build]",
     "fleetcube/test_retire.py::test_rows_without_a_cube",
