@@ -33,7 +33,7 @@ from cubes.distinct import count_sql, smallest_sql
 
 SHARES = ("0", "0.01", "0.25", "0.5", "0.9", "0.999", "1")
 LONG = int(os.environ.get("FLEETCUBE_TEST_EXAMPLES", "0"))
-_KINDS = ("take",) * 6 + ("land",) * 2 + ("build",) * 2 + ("lookup", "check", "check", *["retain"] * 3, *sorted(POINTS))
+_KINDS = ("take",) * 6 + ("land",) * 2 + ("build",) * 2 + ("lookup", "check", "check", *["retain"] * 5, *sorted(POINTS))
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(_KINDS),
