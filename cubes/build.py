@@ -95,7 +95,7 @@ def build(settings: Settings, duck: Duck, cube: Cube, *, progress: Progress | No
         if moved:
             # What has expired keeps what its lookups said.
             renamed = changed_days(duck, settings.lake, cube, cells, lookups)
-            stale |= renamed - expired(duck, settings.lake, cube).days
+            stale |= renamed - expired(duck, settings.lake, cube).lasting
         return _Run(settings, duck, cells, replace(source, whole=stale), progress).publish("build")
 
 

@@ -20,6 +20,7 @@ from cubes.stored import inherited
 from lake.deletions import Deletion, expired_days, read_deletions
 from lake.delta import open_snapshot
 from lake.errors import LakeError
+from lake.expiry import closed_days
 from lake.tables import DELETIONS
 
 if TYPE_CHECKING:
@@ -33,19 +34,26 @@ _NO_DAYS: frozenset[date] = frozenset()
 class Expired:
     """Of one cube: `days` whose trusted rows are gone, in part or whole; `unproven` days of which this definition was
     never shown to hold the rows; `segments` (grain, segment) whose cells are gone. `untold` has the dimensions that the
-    cells of a (grain, segment) no longer tell.
+    cells of a (grain, segment) no longer tell. `closed` are days of which a week or month could not be made again, as
+    the cells of its days are gone.
     """
 
     days: frozenset[date] = _NO_DAYS
     unproven: frozenset[date] = _NO_DAYS
     segments: frozenset[tuple[str, str]] = field(default_factory=frozenset)
     untold: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    closed: frozenset[date] = _NO_DAYS
+
+    @property
+    def lasting(self) -> frozenset[date]:
+        """The days whose cells are never made anew: what they count stays, whatever becomes of the rows."""
+        return self.days | self.closed
 
     def spares_sql(self, grain: str, start: str) -> str:
         """Predicate: a bucket of the grain, given by an expression for its start, has all its rows and its cells."""
         parts = []
-        if self.days:
-            parts.append(f"CAST({start} AS DATE) NOT IN ({bucket_starts(grain, self.days)})")
+        if self.lasting:
+            parts.append(f"CAST({start} AS DATE) NOT IN ({bucket_starts(grain, self.lasting)})")
         if segments := sorted(segment for of_grain, segment in self.segments if of_grain == grain):
             listed = ", ".join(f"'{segment}'" for segment in segments)
             parts.append(f"{segment_sql(grain, start)} NOT IN ({listed})")
@@ -53,7 +61,7 @@ class Expired:
 
     def spares(self, grains: Iterable[str]) -> str:
         """The same predicate over stored cells of all these grains."""
-        if not self.days and not self.segments:
+        if not self.lasting and not self.segments:
             return "true"
         return " AND ".join(f"(grain <> '{grain}' OR ({self.spares_sql(grain, 'bucket')}))" for grain in grains)
 
@@ -143,12 +151,16 @@ class Expired:
 
     def refuse(self, cube: str, days: Iterable[date], what: str) -> None:
         """LakeError if one of the days can't be made of rows any more."""
-        gone = sorted(self.days.intersection(days))
-        if gone:
-            raise LakeError(
-                f"Cube {cube} can't be {what} over {spans(gone)}: their rows have expired, the cells are what is left.",
-                todo="Leave these days out; `fleetcube retain --proofs` shows what proved the cells right.",
-            )
+        days = frozenset(days)
+        for gone, why in (
+            (self.days & days, "their rows have expired, the cells are what is left"),
+            (self.closed & days, "their days' cells have expired, of which weeks and months would have to be made"),
+        ):
+            if gone:
+                raise LakeError(
+                    f"Cube {cube} can't be {what} over {spans(sorted(gone))}: {why}.",
+                    todo="Leave these days out; `fleetcube retain --proofs` shows what proved the cells right.",
+                )
 
 
 def expired(duck: Duck, lake: Path, cube: Cube, cells: Snapshot | None = None) -> Expired:
@@ -162,6 +174,7 @@ def expired(duck: Duck, lake: Path, cube: Cube, cells: Snapshot | None = None) -
 def expired_in(deletions: Sequence[Deletion], cube: Cube, cells: Snapshot) -> Expired:
     """The same out of the fact's deletions; cells made of those of earlier definitions share their fate."""
     mine = {cube.digest, *inherited(cells)}
+    closed = closed_days(one for one in deletions if one.definition in mine)
     unproven = (one for one in deletions if mine.isdisjoint(one.proof.get("cubes", {})))
     segments = ((one.grain, one.segment) for one in deletions if one.layer == "cube" and one.definition in mine)
     untold: dict[tuple[str, str], frozenset[str]] = {}
@@ -171,7 +184,7 @@ def expired_in(deletions: Sequence[Deletion], cube: Cube, cells: Snapshot) -> Ex
             names = frozenset(one.proof["cubes"][one.definition]["dropped"]).intersection(cube.dimensions)
             untold[(one.grain, one.segment)] = untold.get((one.grain, one.segment), frozenset()) | names
     untold = {place: names for place, names in untold.items() if names}
-    return Expired(expired_days(deletions), expired_days(unproven), frozenset(segments), untold)
+    return Expired(expired_days(deletions), expired_days(unproven), frozenset(segments), untold, closed)
 
 
 def overlap(days: Iterable[date], start: datetime | None, end: datetime | None) -> list[date]:

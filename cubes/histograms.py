@@ -100,6 +100,7 @@ _MACROS: Final = (
         ELSE (fc_x['a'] + fc_x['b']) / 2 END)[1]""",
     """CREATE OR REPLACE MACRO fc_mixed(fc_first, fc_second, fc_part) AS
     list_transform([struct_pack(a := fc_first, b := fc_second)], lambda fc_x : CASE WHEN fc_part = 0 THEN fc_x['a']
+        WHEN fc_x['a'] IS NULL OR fc_x['b'] IS NULL THEN NULL
         WHEN isinf(fc_x['a']) AND isinf(fc_x['b']) AND fc_x['a'] <> fc_x['b'] THEN NULL
         WHEN isinf(fc_x['a']) THEN fc_x['a'] WHEN isinf(fc_x['b']) THEN fc_x['b']
         ELSE fc_x['a'] + (fc_x['b'] - fc_x['a']) * fc_part END)[1]""",

@@ -40,12 +40,15 @@ def load_cubes(folder: Path | None = None, facts: Mapping[str, Fact] | None = No
     """
     known = load_facts() if facts is None else facts
     cubes: dict[str, Cube] = {}
+    places: dict[str, str] = {}
     for document in _documents(folder):
         cube = read_cube(document, known)
         if cube.name in cubes:
-            raise document.error(f"there is a cube '{cube.name}' already.", ("cube",), "Give it another name.")
+            there = f"there is a cube '{cube.name}' already, in {places[cube.name]}."
+            raise document.error(there, ("cube",), "Give one of them another name.")
         _refuse_other_meanings(document, cube, cubes.values())
         cubes[cube.name] = cube
+        places[cube.name] = document.where(("cube",))
     return cubes
 
 

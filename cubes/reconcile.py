@@ -7,9 +7,9 @@ Cells of a segment: merged to the next coarser grain they must equal its cells, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from cubes.compact import merged_sql
@@ -22,7 +22,7 @@ from cubes.stored import inherited
 from cubes.verify import verify
 from lake import delta, tables
 from lake.deletions import Deletion
-from lake.times import GRAINS, coarsest_within_day
+from lake.times import GRAINS, coarsest_within_day, made_from
 
 if TYPE_CHECKING:
     from lake.duck import Duck
@@ -80,39 +80,84 @@ def prove_days(
 
 
 def prove_segment(settings: Settings, duck: Duck, cube: Cube, grain: str, *, segment: str, gone: Expired) -> Proof:
-    """Whether the next coarser grain holds all that the cells of a segment say; the coarsest grain needs no proof."""
+    """Whether a coarser grain that is made of this one holds all that the cells of a segment say.
+
+    Nothing is made of the coarsest grain, nor of weeks: they need no proof.
+    """
     cells = delta.open_snapshot(settings.lake, table_of(cube))
-    coarser = cube.grains[cube.grains.index(grain) + 1 :]
+    head = {"definition": cube.digest, "version": cells.version}
+    coarser = [name for name in cube.grains if GRAINS[grain].makes(GRAINS[name])]
     if not coarser:
-        return Proof({}, {segment: {"definition": cube.digest, "version": cells.version, "coarsest": True}})
-    start, after = segment_range(grain, segment)
-    fitting = [name for name in coarser if _whole(grain, name, segment)]
-    if not fitting or gone.lacks_cells(fitting[0], start, after):
+        return Proof({}, {segment: {**head, "coarsest": True}})
+    closes = _closes(cube, grain, segment)
+    if closes is not None and (there := _there(settings, cube, *closes)):
+        why = "weeks and months may have to be made of these days again"
+        return Proof({segment: f"rows of {there[0]} to {there[-1]} are still there, so that {why}"})
+    target = next((name for name in coarser if _is_whole(name, *segment_range(grain, segment))), coarser[0])
+    start, after = _around(grain, target, segment, gone)
+    if gone.lacks_cells(target, start, after):
         return Proof({segment: f"cube {cube.name} keeps no coarser cells of {segment} to set against those at {grain}"})
-    target = fitting[0]
     both = [sketch.name for sketch in cube.sketches if {grain, target} <= set(sketch.grains)]
     kept = f"(sketch IS NULL OR sketch IN ({', '.join(map(_text, both))}))" if both else "sketch IS NULL"
+    inside = f"bucket >= TIMESTAMPTZ '{start.isoformat()}' AND bucket < TIMESTAMPTZ '{after.isoformat()}' AND {kept}"
     bucket = f"make_timestamptz({bucket_us_sql(target, 'epoch_us(bucket)')})"
-    fine = cells.paths(lambda file: (file.partition["grain"], file.partition["segment"]) == (grain, segment))
+    near = {segment, *(GRAINS[grain].segment_of(at) for at in (start, after - timedelta(microseconds=1)))}
     # Where one of them has aged, what both still tell is compared.
-    untold = gone.dropped(grain, segment).union(*gone.states(target))
-    raised = f"""(SELECT * REPLACE ('{target}' AS grain, '' AS segment, {bucket} AS bucket)
-        FROM {gone.told(cube, grain, duck.scan(cells, fine), untold)} WHERE {kept})"""
-    inside = f"bucket >= TIMESTAMPTZ '{start.isoformat()}' AND bucket < TIMESTAMPTZ '{after.isoformat()}'"
-    files = cells.paths(lambda file: file.partition["grain"] == target)
-    stored = gone.told(cube, target, f"(SELECT * FROM {duck.scan(cells, files)} WHERE {inside})", untold)
-    coarse = f"(SELECT * REPLACE ('' AS segment) FROM {stored} WHERE {kept})"
-    made, held = (summed(duck, cube, relation) for relation in (raised, coarse))
+    untold = frozenset[str]().union(*(gone.dropped(grain, one) for one in near), *gone.states(target))
+    fine = gone.told(cube, grain, _stored(duck, cells, inside, grain, near), untold)
+    coarse = gone.told(cube, target, _stored(duck, cells, inside, target), untold)
+    raised = f"(SELECT * REPLACE ('{target}' AS grain, '' AS segment, {bucket} AS bucket) FROM {fine})"
+    made, held = (summed(duck, cube, one) for one in (raised, f"(SELECT * REPLACE ('' AS segment) FROM {coarse})"))
     if made != held:
         return Proof({segment: f"its {made[0]} cells and slots at {target} differ from the {held[0]} that are stored"})
     shown = {"successor": target, "cells": made[0], "rows": made[1], "digest": made[2]}
-    return Proof({}, {segment: {"definition": cube.digest, "version": cells.version, **shown}})
+    if closes is not None:
+        shown["closes"] = [str(day) for day in closes]
+    return Proof({}, {segment: {**head, **shown}})
 
 
-def _whole(grain: str, coarser: str, segment: str) -> bool:
-    """Whether a segment of the grain consists of whole buckets of the coarser one."""
+def _stored(duck: Duck, cells: delta.Snapshot, where: str, grain: str, segments: Collection[str] = ()) -> str:
+    """Relation, in brackets, of stored cells of a grain; only of these segments where some are named."""
+
+    def wanted(file: delta.DataFile) -> bool:
+        return file.partition["grain"] == grain and (not segments or file.partition["segment"] in segments)
+
+    return f"(SELECT * FROM {duck.scan(cells, cells.paths(wanted))} WHERE {where})"
+
+
+def _around(grain: str, coarser: str, segment: str, gone: Expired) -> tuple[datetime, datetime]:
+    """The buckets of the coarser grain that lie in the segment, or reach over its ends to days that are still there.
+
+    Where what is beyond an end went before, that end was proven then.
+    """
     start, after = segment_range(grain, segment)
-    return GRAINS[grain].makes(GRAINS[coarser]) and all(GRAINS[coarser].floor(at) == at for at in (start, after))
+    first, last = GRAINS[coarser].floor(start), GRAINS[coarser].ceil(after)
+    if first < start and gone.lacks_cells(grain, first, start):
+        first = GRAINS[coarser].ceil(start)
+    if last > after and gone.lacks_cells(grain, after, last):
+        last = GRAINS[coarser].floor(after)
+    return first, last
+
+
+def _closes(cube: Cube, grain: str, segment: str) -> tuple[date, date] | None:
+    """The days (first, and first after) of every week and month that is made of days of the segment; None: of none."""
+    made = [name for name, finer in made_from(cube.grains).items() if finer == grain and not GRAINS[name].within_day]
+    if not made:
+        return None
+    start, after = segment_range(grain, segment)
+    first, last = (min(GRAINS[name].floor(start) for name in made), max(GRAINS[name].ceil(after) for name in made))
+    return first.date(), last.date()
+
+
+def _there(settings: Settings, cube: Cube, first: date, after: date) -> list[str]:
+    """The days of a range, from `first` to before `after`, of which there are trusted rows."""
+    files = delta.open_snapshot(settings.lake, tables.trusted(cube.fact)).files
+    return sorted({day for file in files if str(first) <= (day := str(file.partition["day"])) < str(after)})
+
+
+def _is_whole(coarser: str, start: datetime, after: datetime) -> bool:
+    """Whether a range consists of whole buckets of a grain."""
+    return all(GRAINS[coarser].floor(at) == at for at in (start, after))
 
 
 def summed(duck: Duck, cube: Cube, relation: str) -> tuple[Any, ...]:

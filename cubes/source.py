@@ -117,7 +117,7 @@ def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> froze
         return frozenset()
     # What has expired went for good, and its cells are to stay.
     gone = expired(duck, lake, source.cube, cells)
-    days = _vanished(lake, source, cells) - gone.days
+    days = _vanished(lake, source, cells) - gone.lasting
     if not days:
         return frozenset()
     before = Source(source.cube, source.snapshot, ALL_BELOW, source.above)

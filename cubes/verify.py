@@ -96,7 +96,7 @@ def verify(
     gone = expired(duck, settings.lake, cube, cells)
     if since is not None or until is not None:
         gone.refuse(cube.name, [day for day in gone.days if _in_range(day, since, until)], "verified")
-    days = [day for day in source.days() if _in_range(day, since, until) and day not in gone.days]
+    days = [day for day in source.days() if _in_range(day, since, until) and day not in gone.lasting]
     rows = source.relation(duck, days)
     stored = f"(SELECT * FROM {duck.scan(cells)} WHERE {_within(since, until)} AND {gone.spares(cube.grains)})"
     compared = {False: 0, True: 0}

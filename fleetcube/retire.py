@@ -7,34 +7,33 @@ themselves go with `vacuum`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from cubes.expired import expired
 from cubes.model import Cube
 from cubes.reconcile import Proof, prove_days, prove_segment
 from cubes.segments import table_of
 from cubes.untell import Untold, untell
-from lake.deletions import Deletion, next_number, read_deletions, record_deletions
-from lake.delta import DataFile, commit, open_snapshot
+from lake.deletions import Deletion, next_number, read_deletions
+from lake.delta import DataFile, open_snapshot
 from lake.errors import LakeError
+from lake.expiry import COMPONENT, complete, table_of_rows
 from lake.faults import faultpoint
-from lake.intents import clear_intent, read_intents, write_intent
+from lake.intents import read_intents, write_intent
 from lake.lease import lease
 from lake.ledger import record
 from lake.retention import CubeLife, Due, PlanRow, due_parts
 from lake.retention_rules import RetentionRules
-from lake.tables import DELETIONS, QUARANTINE, TableRef, landing, trusted
+from lake.tables import DELETIONS, landing, trusted
 from quality.plan import SORT
 
 if TYPE_CHECKING:
     from lake.duck import Duck
     from lake.settings import Settings
-
-_COMPONENT: Final = "retain"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def retire(
     """
     lives = [life_of(cube) for cube in cubes]
     done: list[Retired] = []
-    with lease(settings.lake, _COMPONENT):
+    with lease(settings.lake, COMPONENT):
         _resume(settings, duck, cubes)
         facts = sorted({due.fact for due in due_parts(settings.lake, duck, rules, lives, now)})
         for fact in facts:
@@ -73,8 +72,8 @@ def retire(
                 # Looked up again: what was due may have changed before the leases were held.
                 parts = [due for due in due_parts(settings.lake, duck, rules, lives, now) if due.fact == fact]
                 done += _rows(settings, duck, [due for due in parts if not due.cube], over)
-            done += _cells(settings, duck, [due for due in parts if due.layer == "cube"], over)
-            done += _untold(settings, duck, [due for due in parts if due.layer == "dimension"], over)
+            # Cells first, in the plan's order: what goes need not be told without a dimension before.
+            done += _segments(settings, duck, [due for due in parts if due.cube], over)
     gone = sum(one.row.rows for one in done if not one.kept)
     if gone:
         detail = {"parts": sum(not one.kept for one in done), "kept": sum(bool(one.kept) for one in done)}
@@ -132,39 +131,34 @@ def _prove(
     return proofs, against
 
 
-def _cells(settings: Settings, duck: Duck, parts: Sequence[Due], cubes: Sequence[Cube]) -> list[Retired]:
-    """Segments of cubes, each once the next coarser grain holds the same."""
+def _segments(settings: Settings, duck: Duck, parts: Sequence[Due], cubes: Sequence[Cube]) -> list[Retired]:
+    """Segments of cubes, each proven while nobody writes its table, and gone if nothing speaks against that."""
     by_name = {cube.name: cube for cube in cubes}
     done = []
     for due in parts:
-        cube = by_name[due.cube]
         if due.row.held:
             done.append(Retired(due.row, f"held by {due.row.held}"))
             continue
-        with lease(settings.lake, due.ref.key):
-            gone = expired(duck, settings.lake, cube)
-            proof = prove_segment(settings, duck, cube, due.grain, segment=due.segment, gone=gone)
-            if not proof.against:
-                _delete(settings, duck, due, [_of_cube(due, cube, proof.shown[due.segment])])
-            done.append(Retired(due.row, "; ".join(proof.against.values())))
-    return done
-
-
-def _untold(settings: Settings, duck: Duck, parts: Sequence[Due], cubes: Sequence[Cube]) -> list[Retired]:
-    """Segments of cubes that need no longer tell a dimension, each once its cells without it hold the same."""
-    by_name = {cube.name: cube for cube in cubes}
-    done = []
-    for due in parts:
         cube = by_name[due.cube]
-        if due.row.held:
-            done.append(Retired(due.row, f"held by {due.row.held}"))
-            continue
         with lease(settings.lake, due.ref.key):
-            made = _without(settings, duck, cube, (due.grain, due.segment), due.dropped)
-            if not made.against:
-                _delete(settings, duck, due, [_of_cube(due, cube, made.shown)], made)
-            done.append(Retired(due.row, made.against))
+            against, shown, made = _proven(settings, duck, cube, due)
+            if not against:
+                _delete(settings, duck, due, [_of_cube(due, cube, shown)], made)
+        done.append(Retired(due.row, against))
     return done
+
+
+def _proven(settings: Settings, duck: Duck, cube: Cube, due: Due) -> tuple[str, Mapping[str, Any], Untold | None]:
+    """What speaks against it, the proof, and what takes the place of cells that are to tell less.
+
+    Cells go once the next coarser grain holds the same, dimensions once the cells without them do.
+    """
+    if due.layer == "dimension":
+        made = _without(settings, duck, cube, (due.grain, due.segment), due.dropped)
+        return made.against, made.shown, made
+    gone = expired(duck, settings.lake, cube)
+    proof = prove_segment(settings, duck, cube, due.grain, segment=due.segment, gone=gone)
+    return "; ".join(proof.against.values()), proof.shown.get(due.segment, {}), None
 
 
 def _without(
@@ -207,9 +201,9 @@ def _delete(settings: Settings, duck: Duck, due: Due, deletions: list[Deletion],
         "adds": [asdict(file) for file in adds],
         "deletions": [asdict(one) for one in deletions],
     }
-    write_intent(lake, _COMPONENT, f"{number:08d}", intent)
+    write_intent(lake, COMPONENT, f"{number:08d}", intent)
     faultpoint("retain.intent.after")
-    _complete(settings, duck, due.ref, intent, made)
+    complete(duck, lake, due.ref, intent, None if made is None else (made.adds, made.removes))
 
 
 def _others(duck: Duck, settings: Settings, due: Due, files: Sequence[DataFile], number: int) -> list[DataFile]:
@@ -222,36 +216,10 @@ def _others(duck: Duck, settings: Settings, due: Due, files: Sequence[DataFile],
     return duck.write(select, settings.lake, due.ref, stem, stats=("batch", "ts"), order=order, partition=day)
 
 
-def _complete(
-    settings: Settings, duck: Duck, ref: TableRef, intent: dict[str, Any], made: Untold | None = None
-) -> None:
-    """Record and remove, each unless its number says that it was done."""
-    lake, number = settings.lake, int(intent["number"])
-    record_deletions(duck, lake, number, [Deletion(**one) for one in intent["deletions"]])
-    faultpoint("retain.record.after")
-    snapshot = open_snapshot(lake, ref)
-    if (snapshot.txn("retain") or 0) < number:
-        removes = _removes(snapshot.files, intent) if made is None else made.removes
-        adds = [DataFile(**file) for file in intent["adds"]] if made is None else made.adds
-        commit(lake, ref, snapshot, adds=adds, removes=removes, txns={"retain": number})
-    faultpoint("retain.delete.after")
-    clear_intent(lake, _COMPONENT, f"{number:08d}")
-
-
-def _removes(files: Iterable[DataFile], intent: dict[str, Any]) -> list[DataFile]:
-    """The files to remove; of a cube all of the segment, as a build may have merged them since the intent."""
-    if intent["layer"] != "cube":
-        paths = set(intent["paths"])
-        return [replace(file, minimum={}, maximum={}) for file in files if file.path in paths]
-    [one] = intent["deletions"]
-    place = {"grain": one["grain"], "segment": one["segment"]}
-    return [file for file in files if dict(file.partition) == place]
-
-
 def _resume(settings: Settings, duck: Duck, cubes: Sequence[Cube]) -> None:
     """Complete what killed runs left."""
     by_digest = {cube.digest: cube for cube in cubes}
-    for intent in read_intents(settings.lake, _COMPONENT).values():
+    for intent in read_intents(settings.lake, COMPONENT).values():
         layer, fact, digest = intent["layer"], intent["fact"], intent["definition"]
         if layer in ("cube", "dimension") and digest not in by_digest:
             raise LakeError(
@@ -259,12 +227,13 @@ def _resume(settings: Settings, duck: Duck, cubes: Sequence[Cube]) -> None:
                 where=str(settings.lake),
                 todo="Bring the definition back, run `fleetcube retain --apply`, then change it again.",
             )
-        ref = {"landing": landing(fact), "trusted": trusted(fact), "quarantine": QUARANTINE}.get(layer)
+        ref = table_of_rows(layer, fact)
         with ExitStack() as held:
             for name in [table_of(by_digest[digest]).key] if ref is None else [f"gate/{fact}", landing(fact).key]:
                 held.enter_context(lease(settings.lake, name))
             made = _made_again(settings, duck, by_digest[digest], intent) if layer == "dimension" else None
-            _complete(settings, duck, ref or table_of(by_digest[digest]), intent, made)
+            swap = None if made is None else (made.adds, made.removes)
+            complete(duck, settings.lake, ref or table_of(by_digest[digest]), intent, swap)
 
 
 def _made_again(settings: Settings, duck: Duck, cube: Cube, intent: dict[str, Any]) -> Untold | None:

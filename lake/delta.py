@@ -29,6 +29,7 @@ from lake.tables import TableRef
 from lake.times import EPOCH
 
 _ATTEMPTS = 5
+_WRITER = 2  # Delta's writer version of every table
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _create(root: Path, ref: TableRef) -> None:
             "delta.checkpointInterval": "10",
             "delta.dataSkippingNumIndexedCols": "-1",
             "delta.minReaderVersion": "1",
-            "delta.minWriterVersion": "2",
+            "delta.minWriterVersion": str(_WRITER),
             **dict(ref.properties),
         },
         raise_if_key_not_exists=False,
@@ -183,6 +184,7 @@ def commit(
 
         require_one_winner(lake)
     for _ in range(_ATTEMPTS):
+        _refuse_writer_features(snapshot)
         _fence(snapshot, txns)
         _refuse_absent(snapshot, removes)
         try:
@@ -349,6 +351,19 @@ def _refuse_features(handle: DeltaTable, root: Path) -> None:
             f"The table needs Delta reader version {protocol.min_reader_version} ({protocol.reader_features}).",
             where=str(root),
             todo="Drop the features that were switched on (deletion vectors, column mapping) and try again.",
+        )
+
+
+def _refuse_writer_features(snapshot: Snapshot) -> None:
+    """What a commit must keep (constraints, generated columns and the like) is unknown to this program."""
+    assert snapshot.handle is not None, "commit() makes the table before it writes"
+    protocol = snapshot.handle.protocol()
+    if protocol.min_writer_version > _WRITER:
+        features = f" ({', '.join(protocol.writer_features)})" if protocol.writer_features else ""
+        raise LakeError(
+            f"Writing the table needs Delta writer version {protocol.min_writer_version}{features}.",
+            where=address(snapshot.root),
+            todo="Drop the features that were switched on, or write it with the program that did.",
         )
 
 

@@ -190,7 +190,7 @@ def _grains(lake: Path, cube: CubeLife, now: datetime) -> list[Due]:
         keep = cube.keep[grain]
         cutoff = GRAINS[grain].segment_of(now - timedelta(days=keep))
         of_grain = [file for file in snapshot.files if file.partition.get("grain") == grain]
-        coarser = names[at + 1] if at + 1 < len(names) else ""
+        coarser = next((one for one in names[at + 1 :] if GRAINS[grain].makes(GRAINS[one])), "")
         first = f"the {coarser} cells of the same days must exist and reconcile" if coarser else ""
         for segment, files in _by_partition(of_grain, "segment", cutoff).items():
             subject, why = f"{cube.name} {grain} {segment}", f"older than {keep} days"

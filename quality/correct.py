@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake.delta import DataFile
 from lake.errors import DefinitionError, LakeError, did_you_mean
+from lake.expiry import complete_rows
 from lake.facts import Fact, load_facts
 from lake.faults import faultpoint
 from lake.intents import read_intents
@@ -42,7 +43,7 @@ class Correction:
 
 
 @contextmanager
-def correcting(settings: Settings, fact_name: str) -> Iterator[tuple[Fact, int]]:
+def correcting(settings: Settings, duck: Duck, fact_name: str) -> Iterator[tuple[Fact, int]]:
     """Hold the gate of the fact, after completing what a killed step left: the fact and the next batch's number.
 
     Errors: DefinitionError for an unknown fact; LakeError while the fact is judged, or when its gate was killed
@@ -52,6 +53,7 @@ def correcting(settings: Settings, fact_name: str) -> Iterator[tuple[Fact, int]]
         raise DefinitionError(f"There is no fact '{fact_name}'.", todo=did_you_mean(fact_name, load_facts()))
     lake = settings.lake
     with lease(lake, f"gate/{fact_name}"):
+        complete_rows(duck, lake, fact_name, ("trusted", "quarantine"))
         resume(lake, fact_name)
         if fact_name in read_intents(lake, COMPONENT):
             raise LakeError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from lake.delta import DataFile, Snapshot, open_snapshot
 from lake.duck import text_literal
 from lake.errors import LakeError, QueryError, did_you_mean
+from lake.expiry import complete_rows
 from lake.facts import Fact, load_facts
 from lake.holds import Hold, active_holds, holding
 from lake.lease import lease
@@ -73,7 +74,8 @@ def erase(settings: Settings, duck: Duck, fact_name: str, person: Person, *, rea
     the fact is judged or landed meanwhile.
     """
     lake = settings.lake
-    with correcting(settings, fact_name) as (fact, number), lease(lake, landing(fact_name).key):
+    with correcting(settings, duck, fact_name) as (fact, number), lease(lake, landing(fact_name).key):
+        complete_rows(duck, lake, fact_name, ("landing",))
         source = open_snapshot(lake, trusted(fact_name))
         touched = choose(duck, source, _equal(person, '"{}"'))
         days = chosen_days(duck)

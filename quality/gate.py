@@ -16,6 +16,7 @@ from typing import Any
 from lake.catalogue import Catalogue
 from lake.delta import open_snapshot
 from lake.duck import Duck, text_literal
+from lake.expiry import complete_rows
 from lake.facts import load_facts
 from lake.faults import faultpoint
 from lake.intents import read_intents, write_intent
@@ -72,6 +73,7 @@ def run_gate(
     """
     with lease(settings.lake, f"gate/{fact_name}"):
         gate = make_gate(settings, duck, fact_name, clean=clean, catalogue=catalogue, suite=suite, judge=judge)
+        complete_rows(duck, settings.lake, fact_name, ("trusted", "quarantine"))
         results = _resume(gate)
         jobs = list(_pending(gate))
         every = sum(rows for _, rows in jobs)
@@ -100,6 +102,7 @@ def retry_blocked(
     """
     with lease(settings.lake, f"gate/{fact_name}"):
         gate = make_gate(settings, duck, fact_name, clean=clean, catalogue=catalogue, suite=suite, judge=judge)
+        complete_rows(duck, settings.lake, fact_name, ("trusted", "quarantine"))
         results = _resume(gate)
         blocked = duck.sql(
             f"SELECT landed_from, landed_to, sum(blocked)::BIGINT FROM {_batches(gate)} "

@@ -60,7 +60,7 @@ def release(
     done = []
     for undone in (False, True):
         chosen = " AND ".join([*where, f"\"check\" {'=' if undone else '<>'} '{UNDONE}'"])
-        with correcting(settings, fact_name) as (_, number):
+        with correcting(settings, duck, fact_name) as (_, number):
             gate = make_gate(settings, duck, fact_name, clean=clean, catalogue=catalogue, suite=None, judge=None)
             done += _release(gate, Job(number, 0, 0), chosen, undone)
     return done

@@ -13,6 +13,7 @@ from lake.deletions import expired_days, read_deletions
 from lake.delta import open_snapshot
 from lake.duck import text_literal
 from lake.errors import LakeError
+from lake.expiry import closed_days
 from lake.facts import Fact
 from lake.tables import BATCHES, DELETIONS, QUARANTINE, trusted
 from lake.times import iso, utc_now
@@ -37,7 +38,7 @@ def undo_batch(settings: Settings, duck: Duck, fact_name: str, batch: int, *, re
     if not reason.strip():
         raise LakeError("An undo needs a reason.", todo="Say what was wrong with the batch, with --reason.")
     lake = settings.lake
-    with correcting(settings, fact_name) as (fact, number):
+    with correcting(settings, duck, fact_name) as (fact, number):
         known = duck.sql(
             f"SELECT verdict FROM {duck.scan(open_snapshot(lake, BATCHES))} "
             f"WHERE fact = {text_literal(fact_name)} AND batch = {batch}"
@@ -51,7 +52,8 @@ def undo_batch(settings: Settings, duck: Duck, fact_name: str, batch: int, *, re
         source = open_snapshot(lake, trusted(fact_name))
         maybe = [file for file in source.files if file.may_hold("batch", batch, batch)]
         # Cells of expired days can't be made anew, so what they count must stay where it counts.
-        gone = expired_days(read_deletions(duck, open_snapshot(lake, DELETIONS), fact=fact_name))
+        deletions = read_deletions(duck, open_snapshot(lake, DELETIONS), fact=fact_name)
+        gone = expired_days(deletions) | closed_days(deletions)
         listed = ", ".join(f"DATE '{day}'" for day in sorted(gone))
         lasting = f"day IN ({listed})" if gone else "false"
         [(stay,)] = duck.sql(f"SELECT count(*) FROM {scan_of(duck, source, maybe)} WHERE batch = {batch} AND {lasting}")

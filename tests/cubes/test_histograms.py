@@ -154,6 +154,22 @@ def test_a_quantile_above_the_last_bound_is_infinite_and_its_bound_is_told(
     assert "last bound" in errors["p"]["note"]
 
 
+def test_between_what_is_unknown_and_what_lies_below_all_bounds_nothing_is_known(
+    settings: Settings, cube: Cube
+) -> None:
+    _publish_bounds(settings, BOUNDS)
+    duck = connect(settings)
+    two = [("unheard of", [1]), ("signed", [1, 0, 0, 0, 0])]
+    rows = [{**_rows(1, 1)[0], "ts": START, "metric": "m", "counts": one, "bounds_id": name} for name, one in two]
+    add_rows(duck, settings, "samples", rows, 1)
+    build(settings, duck, cube)
+    words = ", ".join(f"{word}(counts, 0.5)" for word in ("approx_percentile", "percentile_low", "percentile_high"))
+    with Session(settings, cubes=[cube]) as session:
+        for raw in (False, True):
+            answer = session.query(f"SELECT {words} FROM samples WHERE metric = 'm'", raw=raw)
+            assert [column[0] for column in _columns(answer)] == [None, -math.inf, math.inf]
+
+
 def test_the_receipt_tells_how_wide_the_buckets_are(held: tuple[Session, list[dict[str, Any]]]) -> None:
     read = "approx_percentile(counts, 0.5) AS p, percentile_low(counts, 0.5) AS a, percentile_high(counts, 0.5) AS b"
     for raw in (False, True):

@@ -6,9 +6,11 @@ that reruns it.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -16,18 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from askedcube import ask_all
+from histogramoracle import observations, percentile
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
-from randomcubes import definition_text, definitions, lookup_rows
-from randomlake import POINTS, Lake, World, clean_lake, used_lookups
+from pastoracle import Past
+from randomcubes import definition_text, definitions
+from randomlake import POINTS, Lake
+from randomworld import World, clean_lake
 from valueoracle import Form, Key, agrees, cells, distinct, percentiles, slot, tally, values
 
-from cubes import buckets, measures
+from cubes import buckets, histograms, measures
 from cubes.distinct import count_sql, smallest_sql
 
 SHARES = ("0", "0.01", "0.25", "0.5", "0.9", "0.999", "1")
 LONG = int(os.environ.get("FLEETCUBE_TEST_EXAMPLES", "0"))
-_KINDS = ("take",) * 6 + ("land",) * 2 + ("build",) * 2 + ("lookup", "check", "check", *sorted(POINTS))
+_KINDS = ("take",) * 6 + ("land",) * 2 + ("build",) * 2 + ("lookup", "check", "check", *["retain"] * 5, *sorted(POINTS))
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(_KINDS),
@@ -38,6 +44,7 @@ STEPS = st.lists(
     max_size=12,
 )
 LENGTHS_S = {"5s": 5, "15s": 15, "30s": 30, "1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "1d": 86400}
+WORDS = tuple(histograms.WORDS.values())  # the middle, the lower and the upper end
 READ = {"decimal": Decimal, "integer": int}
 Cells = Mapping[Key, list[dict[str, Any]]]
 CHUNKS = st.sampled_from((1, 30, 8_000_000))
@@ -67,33 +74,74 @@ LIFE = [
 ]  # fmt: skip
 
 
-def live(form: Form, steps: Iterable[Any], *, seed: int, chunk_rows: int, really: bool = False) -> None:
-    """Go through the steps, then compare every cell with the oracle, and all digests with one clean build."""
-    note(definition_text(form))
+# One in which rows, cells and dimensions expire, with names that change and histograms of many bounds.
+AGEING = Form(
+    fact="samples",
+    grains=("5m", "1h", "1d", "1mo"),
+    week_starts="monday",
+    dimensions=("metric", "site", "host"),
+    joins=(),
+    bands=(),
+    cuboids=(("metric", "host"), ("metric", "site"), ("metric",)),
+    groups=(),
+    measures={
+        "rows": {"count": "*"},
+        "mean": {"time_avg": "value"},
+        "spread": {"stddev": "value"},
+        "pods": {"distinct": "pod", "grains": ["1h", "1d", "1mo"], "exact_to": 16, "without": ["host"]},
+        "delay": {"quantiles": "counts", "grains": ["1h", "1d", "1mo"], "without": ["site"]},
+    },
+    keep={"5m": 10, "1h": 100},
+    age_out={"host": 45, "site": 400},
+)
+AGES = [
+    ("take", 53, None), ("lookup", 8, None), ("take", 17, None), ("retain", 5, None), ("take", 18, None),
+    ("lookup", 9, None), ("build", 1, None), ("retain", 12, (1, 2)), ("take", 55, None), ("erase", 3, None),
+    ("merge", 1, None), ("build", 1, None), ("compact", 2, None), ("retain", 3, (2, 1)), ("check", 1, None),
+]  # fmt: skip
+
+
+def live(form: Form, steps: Iterable[Any], *, seed: int, chunk_rows: int, really: bool = False) -> World:
+    """Go through the steps, then compare every cell with the oracle, and all digests with one clean build.
+
+    Cells are compared on the way too, wherever the cube must hold all that was sent.
+    """
     folder = Path(tempfile.mkdtemp())
     try:
         world = World(folder / "lived", form, chunk_rows=chunk_rows, really=really)
         for step in [("land", seed, None), *steps]:
             world.step(*step)
+            if step[0] in ("retain", "check") and world.settled:
+                told(world, seed)
         world.finish()
         world.agrees()
+        told(world, seed)
         survivors = world.survivors()
-        if not survivors and not world.lake.built:
-            return
-        lookups = {name: lookup_rows(name, world.version) for name in used_lookups(form)}
-        wanted = cells(form, lookups, survivors.values())
-        compare(world.lake, form, wanted)
-        once = clean_lake(folder / "clean", world) if survivors else None
-        assert world.lake.verified().digests == (once.verified().digests if once else ())
+        if not world.past and (survivors or world.lake.built):
+            once = clean_lake(folder / "clean", world) if survivors else None
+            assert world.lake.verified().digests == (once.verified().digests if once else ())
+        return world
     finally:
         shutil.rmtree(folder)
+
+
+def told(world: World, seed: int) -> None:
+    """Every cell, and some answers by the names of now, are what the rows say."""
+    if not world.lake.built:
+        return
+    world.lake.verified()
+    rows = world.held()
+    compare(world.lake, world.form, world.past.left(cells(world.form, rows)), world.past)
+    ask_all(world.lake, world.form, rows, world.past, world.aliases, seed)
 
 
 @pytest.mark.timeout(0 if LONG else 1200)
 @given(definitions(), STEPS, st.integers(0, 10**6), CHUNKS)
 @example(BY_HAND, LIFE, 51, 30)
+@example(AGEING, AGES, 51, 30)
 @settings(max_examples=LONG or 25, derandomize=not LONG, suppress_health_check=list(HealthCheck))
 def test_every_cell_is_what_its_rows_say(form: Form, steps: list[Any], seed: int, chunk_rows: int) -> None:
+    note(definition_text(form))
     live(form, steps, seed=seed, chunk_rows=chunk_rows)
 
 
@@ -101,10 +149,21 @@ def test_every_cell_is_what_its_rows_say(form: Form, steps: list[Any], seed: int
 @given(definitions(), STEPS, st.integers(0, 10**6), CHUNKS)
 @settings(max_examples=max(3, LONG // 20), derandomize=not LONG, suppress_health_check=list(HealthCheck))
 def test_the_same_where_the_kernel_kills(form: Form, steps: list[Any], seed: int, chunk_rows: int) -> None:
+    note(definition_text(form))
     live(form, steps, seed=seed, chunk_rows=chunk_rows, really=True)
 
 
-def compare(lake: Lake, form: Form, wanted: Cells) -> None:
+def test_a_life_by_hand_in_which_all_of_it_expires() -> None:
+    """So that random lives need not happen to meet each kind of deletion."""
+    world = live(AGEING, AGES, seed=51, chunk_rows=30)
+    assert len(world.past.days) > 3
+    assert {grain for grain, _ in world.past.segments} == {"5m", "1h"}
+    assert {name for names in world.past.untold.values() for name in names} == {"host", "site"}
+    assert world.kills == 2
+    assert world.frozen
+
+
+def compare(lake: Lake, form: Form, wanted: Cells, past: Past) -> None:
     """Every measure of every cell, and every slot and hash beside it, against the oracle's."""
     cube = lake.cube
     measures.install(lake.duck)
@@ -116,11 +175,11 @@ def compare(lake: Lake, form: Form, wanted: Cells) -> None:
         for name, value in values(form, key, rows).items():
             assert agrees(found[key][name], value), (key, name, found[key][name], value)
     for name, measure in form.measures.items():
-        for kind, check in (("quantiles", _compare_slots), ("distinct", _compare_hashes)):
-            if kind in measure:
-                left_out = set(measure.get("without", []))
-                kept = {key: rows for key, rows in wanted.items() if key[0] in measure["grains"]}
-                check(lake, name, measure[kind], {key: kept[key] for key in kept if not left_out & set(key[1])})
+        checks = {"quantiles": _compare_slots, "distinct": _compare_hashes}
+        for kind in checks.keys() & measure.keys():
+            check = _compare_histograms if measure[kind] == "counts" else checks[kind]
+            kept = {key: rows for key, rows in wanted.items() if past.keeps(form, measure, key)}
+            check(lake, name, measure[kind], kept)
 
 
 def _stored(lake: Lake, names: list[str]) -> Iterator[tuple[Any, ...]]:
@@ -198,6 +257,41 @@ def _compare_slots(lake: Lake, name: str, column: str, wanted: Cells) -> None:
         pairs = [value for both in percentiles(wanted[key], column, SHARES) for value in both]
         for told, true in zip(row[-len(pairs) :], pairs, strict=True):
             assert true is None or _near(told, true), (name, key, row, pairs)
+
+
+def _compare_histograms(lake: Lake, name: str, column: str, wanted: Cells) -> None:
+    """What is known of each observation is its bucket's ends; percentiles are read at the rank among them."""
+    slots = _made(lake, "slot, CAST(sum(n) AS BIGINT) AS n", f"sketch = '{column}'")
+    cells = _made(lake, "sum(rows)", "sketch IS NULL")
+    exact = {
+        key: [ends for row in rows for ends in observations(row, {row["bounds_id"] or "": row["edges"]})]
+        for key, rows in wanted.items()
+    }
+    held: dict[Key, Counter[tuple[str, ...]]] = {}
+    ends = "fc_low_end(fc_lo(slot)) AS low_end, fc_high_end(fc_hi(slot)) AS high_end"
+    for row in lake.duck.sql(
+        f"SELECT {_columns(lake)}, {ends}, n FROM (SELECT k, slot, n FROM {slots}) JOIN {cells} USING (k)"
+    ):
+        held.setdefault(_key(lake, row), Counter())[_written(row[-3:-1])] += row[-1]
+    assert held == {key: Counter(map(_written, known)) for key, known in exact.items() if known}
+    terms = {f"p{place}_{word}": (word, share) for place, share in enumerate(SHARES[1:5]) for word in WORDS}
+    asked = histograms.percentiles_sql(f"(SELECT k, slot, n FROM {slots})", ["k"], terms)
+    for row in lake.duck.sql(f"SELECT {_columns(lake)}, {', '.join(terms)} FROM ({asked}) JOIN {cells} USING (k)"):
+        key = _key(lake, row)
+        wants = [value for share in SHARES[1:5] for value in percentile(exact[key], share)]
+        for found, true in zip(row[-len(wants) :], wants, strict=True):
+            assert _close(found, true), (name, key, row, wants, sorted(exact[key]))
+
+
+def _close(found: float | None, true: float | None) -> bool:
+    if found is None or true is None:
+        return found is true
+    return math.isclose(found, true, rel_tol=1e-12, abs_tol=1e-12)
+
+
+def _written(ends: Iterable[float]) -> tuple[str, ...]:
+    """Ends to 13 digits, as engines differ in the last of a power."""
+    return tuple(f"{end + 0.0:.12e}" for end in ends)
 
 
 def _near(told: float, true: Fraction) -> bool:

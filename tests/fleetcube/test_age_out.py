@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ageing import AGES, RAW, TEXT, ageing, ask, send, told, truth
+from ageing import AGES, QUERIES, RAW, TEXT, ageing, ask, send, told, truth
 from cubeoracle import small_cube
 from lifelake import NOW, Life, child
 
@@ -23,14 +23,6 @@ from lake.delta import open_snapshot
 from lake.errors import LakeError, QueryError
 from lake.holds import add_hold
 from lake.tables import DELETIONS
-
-QUERIES = (
-    "SELECT site, metric, count(*) AS n, stddev(value) AS d, last(value) AS l FROM samples GROUP BY 1, 2 ORDER BY 1, 2",
-    """SELECT date_trunc('week', ts) AS w, metric, approx_percentile(value, 0.9) AS p, approx_count_distinct(pod) AS k
-    FROM samples GROUP BY 1, 2 ORDER BY 1, 2""",
-    """SELECT site, metric, approx_percentile(value, 0.5) AS p, time_avg(value) AS t FROM samples
-    GROUP BY 1, 2 ORDER BY 1, 2""",
-)
 
 
 def parts(life: Life) -> dict[str, str]:

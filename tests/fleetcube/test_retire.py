@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cubeoracle import TEXT, small_cube
 from gating import rows_of
 from landed import land
 from lifelake import NOW, Life, child
@@ -137,6 +138,76 @@ def damage_cube(life: Life) -> None:
     delta.commit(life.settings.lake, cells.ref, cells, removes=lost, txns={"build": 99})
 
 
+MONTHS = TEXT.replace("[5m, 1h, 1d]", "[1d, 1mo]").replace("grains: [1h, 1d]", "grains: [1d, 1mo]")
+
+
+def test_days_stay_while_months_may_have_to_be_made_of_them_again(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    life.cube = small_cube(tmp_path, MONTHS + "keep: {1d: 100d}\n")
+    life.land(405, 400)
+    life.gate()
+    life.build()
+    rules = tmp_path / "definitions" / "retention.yaml"
+    forever = rules.read_text().replace("30d", "100y")
+    rules.write_text(forever)
+    assert "are still there" in life.retire()["cube small 1d 2025"]
+    refresh(life.settings, life.duck, life.cube, [life.day(400)])
+    life.holds()
+    rules.write_text(forever.replace("100y", "30d"))
+    assert set(life.retire().values()) == {""}
+    # Rows of a day that had none: their month can't be made again, so they stay counted, whatever is undone.
+    life.land(403)
+    life.gate()
+    life.build()
+    month = f"SELECT count(*) AS n FROM samples WHERE date_trunc('month', ts) = '{life.day(403):%Y-%m}-01'"
+    assert life.ask(month) == [{"n": 3}]
+    with pytest.raises(LakeError, match=f"refreshed over {life.day(403)}: their days' cells have expired"):
+        refresh(life.settings, life.duck, life.cube, [life.day(403)])
+    assert undo_batch(life.settings, life.duck, "samples", 2, reason="x").rows == {"trusted": 0, "stayed": 1}
+    life.build()
+    assert life.ask(month) == [{"n": 3}]
+    life.holds()
+
+
+def weekly(tmp_path: Path, more: str) -> Life:
+    """Rows at both turns of 2025, within weeks that reach over them, built at weeks; all rows expire at once."""
+    life = Life(tmp_path)
+    grains = "[1d, 1w, 1mo]" if "1mo" in more else "[1d, 1w]"
+    text = TEXT.replace("[5m, 1h, 1d]", grains).replace("grains: [1h, 1d]", f"grains: {grains}")
+    life.cube = small_cube(tmp_path, text + more)
+    life.land(315, 313, 400, 679, 681, 1)
+    life.gate()
+    life.build()
+    return life
+
+
+def test_days_go_when_the_weeks_that_reach_over_their_year_hold_them(tmp_path: Path) -> None:
+    life = weekly(tmp_path, "keep: {1d: 100d}\n")
+    cells = [name for name, why in life.retire().items() if name.startswith("cube") and not why]
+    assert cells == ["cube small 1d 2024", "cube small 1d 2025"]
+    assert life.ask("SELECT count(*) AS n FROM samples WHERE date_trunc('week', ts) < '2026-01-05'") == [{"n": 5}]
+    life.holds()
+
+
+def test_a_week_that_lost_a_row_of_the_year_before_keeps_its_days(tmp_path: Path) -> None:
+    life = weekly(tmp_path, "keep: {1d: 100d}\n")
+    cells = open_snapshot(life.settings.lake, table_of(life.cube))
+    lost = [file for file in cells.files if dict(file.partition) == {"grain": "1w", "segment": "2024"}]
+    delta.commit(life.settings.lake, cells.ref, cells, removes=lost, txns={"build": 99})
+    fates = life.retire()
+    assert "differ from the" in fates["cube small 1d 2024"]
+
+
+def test_weeks_need_no_months(tmp_path: Path) -> None:
+    life = weekly(tmp_path, "keep: {1d: 100d, 1w: 100d, 1mo: 10y}\n")
+    fates = life.retire()
+    assert {name: why for name, why in fates.items() if " 1w " in name} == {
+        "cube small 1w 2024": "", "cube small 1w 2025": "",
+    }  # fmt: skip
+    assert life.ask("SELECT count(*) AS n FROM samples WHERE date_trunc('month', ts) < '2026-02-01'") == [{"n": 5}]
+    life.holds()
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
@@ -217,6 +288,30 @@ def test_a_killed_retention_is_completed(life: Life, fault: str, nth: int) -> No
     assert len(read_deletions(life.duck, open_snapshot(life.settings.lake, DELETIONS))) == 3
     assert ask(life, sql) == before
     life.holds()
+
+
+def conflict(life: Life) -> None:
+    """The last row again, of another content."""
+    land(life.settings, life.duck, "samples", [{**life.sent[-1], "value": "77"}])
+    life.gate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correct", [Life.erase, Life.undo, conflict])
+def test_a_killed_retention_is_completed_before_a_correction(life: Life, correct: Callable[[Life], None]) -> None:
+    life.land(50, host="ann")
+    life.gate()
+    life.build()
+    assert child(life, "life.retire()", fault="retain.record.after:1") == -signal.SIGKILL
+    assert str(life.day(50)) in life.trusted_days(), "on record, and still there"
+    correct(life)
+    assert str(life.day(50)) not in life.trusted_days(), "not written again beside the record"
+    life.holds()
+    life.build()
+    life.retire()
+    life.holds()
+    old = f"ts >= '{life.day(50)}' AND ts < '{life.day(49)}'"
+    assert ask(life, f"SELECT count(*) AS n FROM samples WHERE {old}") == [{"n": 3}]
 
 
 def test_the_newest_rounds_stay(settings: Settings, duck: Duck, tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ measures:
 AGES = "age_out: {device: 40d, host: 60d}\n"
 DAYS = (1, 3, 45, 50, 75, 80, 400)
 METRICS = ("gpu.power", "gpu.temperature")
+# Questions that need neither device nor host.
+QUERIES = (
+    "SELECT site, metric, count(*) AS n, stddev(value) AS d, last(value) AS l FROM samples GROUP BY 1, 2 ORDER BY 1, 2",
+    """SELECT date_trunc('week', ts) AS w, metric, approx_percentile(value, 0.9) AS p, approx_count_distinct(pod) AS k
+    FROM samples GROUP BY 1, 2 ORDER BY 1, 2""",
+    """SELECT site, metric, approx_percentile(value, 0.5) AS p, time_avg(value) AS t FROM samples
+    GROUP BY 1, 2 ORDER BY 1, 2""",
+)
 RAW = "landing: 7d\nquarantine: 90d\nfacts:\n  samples: {keep: 10y}\n"
 
 
@@ -53,8 +61,8 @@ def ageing(folder: Path, *, more: str = AGES, rules: str = "", days: tuple[int, 
     return life
 
 
-def send(life: Life, days: tuple[int, ...], rows: int, *, seed: int = 7) -> None:
-    """Land rows of these days, with all their dimensions at random."""
+def send(life: Life, days: tuple[int, ...], rows: int, *, seed: int = 7, **more: Any) -> None:
+    """Land rows of these days, with all their dimensions at random, and `more` in each."""
     chance = random.Random(seed)
     sent = []
     for ago in days:
@@ -65,7 +73,7 @@ def send(life: Life, days: tuple[int, ...], rows: int, *, seed: int = 7) -> None
                 "seq": life.seq, "ts": ts.strftime("%Y-%m-%dT%H:%M:%SZ"), "metric": chance.choice(METRICS),
                 "value": str(Decimal(chance.randrange(1, 90_000)) / 1000), "interval_s": chance.choice(("30", "60")),
                 "site": chance.choice(("eu", "us")), "host": chance.choice("abc"), "device": chance.choice("0123"),
-                "pod": chance.choice("pqr"),
+                "pod": chance.choice("pqr"), **more,
             })  # fmt: skip
     life.sent += sent
     land(life.settings, life.duck, "samples", sent)

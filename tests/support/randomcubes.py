@@ -29,13 +29,14 @@ _SITES, _PEOPLE = ("eu", "us"), tuple(f"u-{number}é" for number in range(40))
 @dataclass(frozen=True)
 class Source:
     """What a cube over a fact may be made of: texts to group by, numbers to measure (name -> decimals), texts to count;
-    values that a predicate may compare with.
+    values that a predicate may compare with; the names of dimensions that may be changed.
     """
 
     dimensions: tuple[str, ...]
     numbers: Mapping[str, int]
     counted: tuple[str, ...]
     compared: Mapping[str, tuple[Any, ...]]
+    renamed: Mapping[str, tuple[str, ...]]
 
 
 SOURCES = {
@@ -44,19 +45,26 @@ SOURCES = {
         {"value": 9, "interval_s": 3},
         ("pod", "host", "device"),
         {"site": _SITES, "host": ("a", "b", "no"), "value": (-4, 0, 2, Decimal("0.5")), "interval_s": (15, 60)},
+        {"host": ("a", "b", "c"), "site": _SITES, "hardware": _HARDWARE},
     ),
     "requests": Source(
         ("status", "site", "hardware", "model", "model_version", "tenant"),
         {"prompt_tokens": 0, "output_tokens": 0, "queue_ms": 6, "e2e_ms": 6},
         ("user_hash", "tenant", "prompt_tokens"),
         {"site": _SITES, "status": ("ok", "error", "no"), "e2e_ms": (0, 100, Decimal("0.5")), "prompt_tokens": (0, 7)},
+        {"model": _MODELS, "tenant": ("a", "b", "c"), "site": _SITES},
     ),
 }
 _PLAIN = ("sum", "min", "max", "avg", "rate", "last", "variance", "var_pop", "var_samp", "stddev", "stddev_pop",
           "stddev_samp")  # fmt: skip
 _WEIGHED = ("time_avg", "integral", "coverage")
 _JOINS = {"hardware": ("vendor", "memory_gib"), "models": ("family", "layers")}
-_KEYS = {"hardware": ("hardware",), "models": ("model", "model_version")}
+_KEYS = {"hardware": ("hardware",), "models": ("model", "model_version"), "bounds": ("bounds_id",)}
+# Sets of bounds of histograms; a set may be unknown for a while, or said otherwise. Base-2 sets need no lookup.
+_BOUNDS = {"coarse": ("0.1", "1", "10"), "signed": ("-8", "-0.5", "0", "3"), "from zero": ("0", "5", "7.5")}
+_OTHERWISE = {"coarse": ("0.25", "1", "10")}
+_BASE2 = ("base2:0:-3", "base2:3:-10", "base2:9:-700", "base2:5:-4:-6:3", "base2:-2:0")
+_AGES = (10, 45, 100, 400, 4000)
 
 
 def _predicates(source: Source) -> st.SearchStrategy[Any]:
@@ -102,12 +110,7 @@ def definitions(draw: st.DrawFn) -> Form:
     first = source.dimensions[:1]
     others = draw(st.lists(st.sampled_from(source.dimensions[1:]), unique=True, max_size=3))
     dimensions = (*first, *others)
-    joins = tuple(
-        (lookup, f"{column}_of", column)
-        for lookup, columns in _JOINS.items()
-        if set(_KEYS[lookup]) <= set(dimensions)
-        for column in draw(st.lists(st.sampled_from(columns), unique=True, max_size=2))
-    )
+    joins = _joins(draw, dimensions)
     banded = [*source.numbers, "labels.size", *(["hardware.memory_gib"] if "hardware" in dimensions else [])]
     edges = st.lists(st.sampled_from((-1, 0, 1, Decimal("2.5"), 15, 80, 1000)), unique=True, min_size=1, max_size=3)
     bands = tuple(
@@ -118,6 +121,8 @@ def definitions(draw: st.DrawFn) -> Form:
     subsets = st.lists(st.sampled_from(names[1:]), unique=True, max_size=2) if names[1:] else st.just([])
     grains = _grains(draw)
     measures, predicates = _measures(draw, source, grains, list(names))
+    looked_up = {name: _KEYS[lookup] for lookup, name, _ in joins}
+    looked_up |= {name: _KEYS["hardware"] for name, column, _ in bands if column.startswith("hardware.")}
     return _accepted(
         Form(
             fact=fact,
@@ -130,10 +135,39 @@ def definitions(draw: st.DrawFn) -> Form:
             cuboids=tuple((*first, *chosen) for chosen in draw(st.lists(subsets, max_size=2))),
             groups=_groups(draw, names),
             measures=measures,
-            where=draw(st.none() | _predicates(source)),
+            # A cube that holds but some rows keeps those of all others from ever being deleted.
+            where=draw(st.none() | st.none() | _predicates(source)),
             predicates=predicates,
+            keep=_keep(draw, grains),
+            age_out=_age_out(draw, names, looked_up),
         )
     )
+
+
+def _joins(draw: st.DrawFn, dimensions: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (lookup, f"{column}_of", column)
+        for lookup, columns in _JOINS.items()
+        if set(_KEYS[lookup]) <= set(dimensions)
+        for column in draw(st.lists(st.sampled_from(columns), unique=True, max_size=2))
+    )
+
+
+def _keep(draw: st.DrawFn, grains: Sequence[str]) -> dict[str, int]:
+    """Ages of some grains, a coarser one's no less than a finer one's."""
+    kept = [grain for grain in grains if draw(st.booleans())]
+    ages = sorted(draw(st.lists(st.sampled_from(_AGES), min_size=len(kept), max_size=len(kept))))
+    return dict(zip(kept, ages, strict=True))
+
+
+def _age_out(draw: st.DrawFn, names: Sequence[str], looked_up: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Ages of some dimensions: not of the first, and what is looked up goes with what it is looked up by."""
+    aged = draw(st.lists(st.sampled_from(names[1:]), unique=True, max_size=2)) if names[1:] else []
+    found = {name: draw(st.sampled_from(_AGES)) for name in aged}
+    for name, keys in looked_up.items():
+        if ages := [found[key] for key in keys if key in found]:
+            found[name] = min(ages)
+    return found
 
 
 def _accepted(form: Form) -> Form:
@@ -182,7 +216,8 @@ def _measures(
     if draw(st.booleans()):
         measures["share"] = {"ratio": {part: draw(st.sampled_from(added)) for part in ("of", "over")}}
     at = [grain for grain in grains if grain not in ("1w", "1mo")]
-    for kind, columns in (("quantiles", sorted(source.numbers)), ("distinct", source.counted)):
+    measured = [*sorted(source.numbers), *(["counts"] if weighed else [])]
+    for kind, columns in (("quantiles", measured), ("distinct", source.counted)):
         for place, column in enumerate(draw(st.lists(st.sampled_from(columns), unique=True, max_size=1))):
             first = grains.index(draw(st.sampled_from(at)))
             left_out = draw(st.lists(st.sampled_from(names[1:]), max_size=1)) if names[1:] and len(names) > 2 else []
@@ -208,6 +243,8 @@ def definition_text(form: Form) -> str:
     if form.where is not None:
         content["where"] = predicate_text(form.where)
     content["measures"] = {name: dict(measure) for name, measure in form.measures.items()}
+    for field in ("keep", "age_out"):
+        content |= {field: {name: f"{days}d" for name, days in ages.items()}} if (ages := getattr(form, field)) else {}
     return yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False, allow_unicode=True)
 
 
@@ -236,13 +273,15 @@ def rows(seed: int, count: int, fact: str) -> list[dict[str, Any]]:
 
 
 def _sample(rng: random.Random) -> dict[str, Any]:
-    histogram = rng.random() < 0.1  # the one kind of sample that may have no value
+    histogram = rng.random() < 0.2  # the one kind of sample that may have no value
     value = None if histogram and rng.random() < 0.7 else _decimal(rng, 9, negative=True)
+    bounds_id = rng.choice((*_BOUNDS, *_BASE2, "made")) if histogram else None
+    length = len(_BOUNDS[bounds_id]) + 1 if bounds_id in _BOUNDS else rng.randrange(5, 9)
     return {
         "metric": "llm.request.duration" if histogram else rng.choice(("made.one", "made.two")),
         "value": value if value is None or rng.random() > 0.02 else Decimal("700000000000000.5"),
-        "counts": [1, 2, 0] if histogram else None,
-        "bounds_id": "made" if histogram else None,
+        "counts": [rng.choice((0, 0, 1, 2, 7)) for _ in range(length)] if histogram else None,
+        "bounds_id": bounds_id,
         "interval_s": rng.choice((None, Decimal("0.001"), Decimal("0.5"), Decimal(15), Decimal(60), Decimal("59.999"))),
         "site": rng.choice((*_SITES, None)),
         "host": rng.choice(("a", "b", "c", None)),
@@ -271,6 +310,10 @@ def _request(rng: random.Random) -> dict[str, Any]:
 def lookup_rows(name: str, version: int) -> list[dict[str, Any]]:
     """A version of a lookup, typed, with its key: rows that follow each other within the anchors' days and before."""
     rng = random.Random(version)
+    if name == "bounds":
+        said = {one: _OTHERWISE.get(one, _BOUNDS[one]) if rng.random() < 0.2 else _BOUNDS[one] for one in _BOUNDS}
+        known = [one for one in said if rng.random() < 0.7]
+        return [{"bounds_id": one, "bounds": list(said[one]), "key": _KEYS[name]} for one in known]
     found = []
     keys = [(one,) for one in _HARDWARE[:3]]
     if name == "models":

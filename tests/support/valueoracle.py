@@ -40,6 +40,8 @@ class Form:
     measures: Mapping[str, Mapping[str, Any]]
     where: Any = None
     predicates: Mapping[str, Any] = field(default_factory=dict)  # of measures that count where
+    keep: Mapping[str, int] = field(default_factory=dict)  # days by grain
+    age_out: Mapping[str, int] = field(default_factory=dict)  # days by dimension
 
     @property
     def every_dimension(self) -> tuple[str, ...]:
@@ -118,7 +120,10 @@ def _length_s(grain: str, start: int) -> int:
 
 
 def derived(form: Form, lookups: Mapping[str, Iterable[Row]], row: Row) -> dict[str, Any]:
-    """The row with its derived dimensions; `lookups` holds typed rows by name, with the lookup's key under `key`."""
+    """The row with its derived dimensions, and the bounds of its counts under `edges`.
+
+    `lookups` holds typed rows by name, with the lookup's key under `key`.
+    """
     found = dict(row)
     for lookup, name, column in form.joins:
         found[name] = _as_of(lookups[lookup], row, column)
@@ -129,6 +134,9 @@ def derived(form: Form, lookups: Mapping[str, Iterable[Row]], row: Row) -> dict[
         else:
             value = _as_of(lookups[source], row, inner) if inner else row[column]
         found[name] = _band(value, edges)
+    if "bounds" in lookups:
+        sets = {one["bounds_id"]: one["bounds"] for one in lookups["bounds"]}
+        found["edges"] = sets.get(row.get("bounds_id"))
     return found
 
 
@@ -158,11 +166,11 @@ def _band(value: Any, edges: tuple[str, ...]) -> str | None:
     return f"{'[' if below else '('}{below[-1] if below else '-inf'},{above[0] if above else 'inf'})"
 
 
-def cells(form: Form, lookups: Mapping[str, Iterable[Row]], rows: Iterable[Row]) -> dict[Key, list[dict[str, Any]]]:
-    """The rows of every cell of every cuboid and grain."""
+def cells(form: Form, rows: Iterable[dict[str, Any]]) -> dict[Key, list[dict[str, Any]]]:
+    """The rows of every cell of every cuboid and grain, from rows with their derived dimensions."""
     found: dict[Key, list[dict[str, Any]]] = {}
     kept = form.kept()
-    for row in (derived(form, lookups, row) for row in rows):
+    for row in rows:
         if form.where is not None and truth(form.where, row) is not True:
             continue
         for grain in form.grains:
