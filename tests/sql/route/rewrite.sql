@@ -36,3 +36,10 @@ SELECT status, count(*) AS n FROM requests GROUP BY status;
 
 SELECT model, count(*) AS n, count(*) OVER (PARTITION BY model) AS w, sum(count(*)) OVER () AS t FROM requests GROUP BY model;
 WITH m AS (SELECT model, count(*) AS n FROM requests GROUP BY model) SELECT model, n, 1::bigint AS w, (SELECT sum(n) FROM m) AS t FROM m;
+
+-- Sums of branches keep the places of the finest: 0 has none, nor have tokens.
+SELECT site, sum(CASE WHEN status = 'ok' THEN e2e_ms ELSE 0 END) AS s, avg(CASE WHEN status = 'ok' THEN e2e_ms ELSE 7 END) AS a FROM requests GROUP BY site;
+SELECT site, coalesce(sum(e2e_ms) FILTER (WHERE status = 'ok'), 0) AS s, (coalesce(sum(e2e_ms) FILTER (WHERE status = 'ok'), 0) + 7 * count(*) FILTER (WHERE status <> 'ok')) / (count(*) - count(*) FILTER (WHERE status = 'ok' AND e2e_ms IS NULL)) AS a FROM requests GROUP BY site;
+
+SELECT site, sum(CASE status WHEN 'ok' THEN e2e_ms WHEN 'error' THEN prompt_tokens ELSE 0 END) AS s FROM requests GROUP BY site;
+SELECT site, coalesce(sum(e2e_ms) FILTER (WHERE status = 'ok'), 0) + coalesce(sum(prompt_tokens) FILTER (WHERE status = 'error'), 0) AS s FROM requests GROUP BY site;
