@@ -32,7 +32,7 @@ from randomqueries import normalised, queries
 from lake.errors import QueryError
 
 SEEDS = 100_000  # queries of a fleet have seeds from its own, times this, on
-CHECKS = 20  # of each kind of metamorphic check, in every fleet
+CHECKS = 10  # of each kind of metamorphic check, in every fleet
 FROM_CUBES = ("cube", "cube+raw")
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     """Ask until there are enough distinct queries, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=20_000, help="distinct queries")
-    parser.add_argument("--fleet", type=int, default=400, help="queries of one fleet")
+    parser.add_argument("--fleet", type=int, default=500, help="queries of one fleet")
     parser.add_argument(
         "--state",
         type=Path,

@@ -14,18 +14,18 @@ from randomfleet import SHAPES, WORDS, Fleet
 from cubes.model import Cube, Measure
 
 # Every production of the grammar that queries are made of.
-PRODUCTIONS = frozenset(
-    """AND/OR trees|AT TIME ZONE|BETWEEN|CASE as condition|CASE or FILTER|CASE over aggregates|COUNT(DISTINCT)
-    COUNT(DISTINCT) by hashes|CUBE|DISTINCT|DISTINCT ON|DISTINCT without aggregates|EXCEPT|EXISTS
-    FETCH FIRST|FROM a cube|GROUP BY expression|GROUPING SETS|HAVING|IN|IN (SELECT)|INNER JOIN|INTERSECT
-    IS DISTINCT FROM|IS NULL|IS TRUE|JOIN|LEFT JOIN|LIKE|LIMIT|MEASURE|OFFSET|ORDER BY|ORDER BY aggregate|ROLLUP|UNION|UNION ALL|WINDOW clause|WITH
-    approx_percentile|block|cast to date|comparison|conditional count|coverage()|date_bin|date_trunc|extract
-    function in a condition|grouping sets|integral()|last()|lookup joined|now()|percentile_cont WITHIN GROUP
-    percentile_disc WITHIN GROUP|query inside a block|rate()|ratio|regular expression|scalar sub-query|set operation
-    stddev and variance|sub-query in FROM|sub-query in HAVING|time BETWEEN|time as TIMESTAMP|time as text
-    time by date_trunc|time by expression|time by intervals|time range|time_avg()|time_bucket|to_char|to_timestamp
-    top series joined|two blocks joined|window over aggregates""".replace("\n    ", "|").split("|")
-)
+_NAMES = """
+    AND/OR trees|AT TIME ZONE|BETWEEN|CASE as condition|CASE or FILTER|CASE over aggregates|COUNT(DISTINCT)
+    COUNT(DISTINCT) by hashes|CUBE|DISTINCT|DISTINCT ON|DISTINCT without aggregates|EXCEPT|EXISTS|FETCH FIRST
+    FROM a cube|GROUP BY expression|GROUPING SETS|HAVING|IN|IN (SELECT)|INNER JOIN|INTERSECT|IS DISTINCT FROM
+    IS NULL|IS TRUE|JOIN|LEFT JOIN|LIKE|LIMIT|MEASURE|OFFSET|ORDER BY|ORDER BY aggregate|ROLLUP|UNION|UNION ALL
+    WINDOW clause|WITH|approx_percentile|block|cast to date|comparison|conditional count|coverage()|date_bin
+    date_trunc|extract|function in a condition|grouping sets|integral()|last()|lookup joined|now()
+    percentile_cont WITHIN GROUP|percentile_disc WITHIN GROUP|query inside a block|rate()|ratio|regular expression
+    scalar sub-query|set operation|stddev and variance|sub-query in FROM|sub-query in HAVING|time BETWEEN
+    time as TIMESTAMP|time as text|time by date_trunc|time by expression|time by intervals|time range|time_avg()
+    time_bucket|to_char|to_timestamp|top series joined|two blocks joined|window over aggregates"""
+PRODUCTIONS = frozenset(_NAMES.strip().replace("\n    ", "|").split("|"))
 ZONES = ("Europe/Berlin", "Asia/Kolkata", "America/New_York", "UTC")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,12 @@ from randomfleet import Fleet, fleet
 from randomparts import PRODUCTIONS
 from randomqueries import Query, normalised, queries
 
-from cubes.session import Session
+from cubes.session import Answer, Session
 from lake.errors import QueryError
 
+Check = Callable[[Fleet, int], tuple[str, list[str]]]
 FLEETS, PER_FLEET = 10, 100
-QUICK = 40  # of the first fleet, in the fast tier
+QUICK = 25  # of the first fleet, in the fast tier
 SHARE_FROM_CUBES = 0.6
 
 
@@ -55,7 +56,6 @@ def test_a_few_queries(first: Fleet) -> None:
     assert paths["cube"] + paths["cube+raw"] >= QUICK / 2, paths
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_thousand_queries(tmp_path: Path) -> None:
     """Over ten fleets: all distinct without their constants, most from cubes, and every production among them."""
@@ -78,30 +78,37 @@ def test_a_query_comes_from_its_seed(first: Fleet) -> None:
 
 
 @pytest.mark.parametrize("check", [partitioned, children])
-def test_parts_add_up(first: Fleet, check: object) -> None:
-    _add_up(first, check, 12)
+def test_parts_add_up(first: Fleet, check: Check) -> None:
+    _mostly_cubes(_add_up(first, check, 8))
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("check", [partitioned, children])
-def test_parts_add_up_in_every_fleet(tmp_path: Path, check: object) -> None:
+def test_parts_add_up_in_every_fleet(tmp_path: Path, check: Check) -> None:
+    paths = Counter[str]()
     for seed in range(100, 105):
         with fleet(seed, tmp_path / str(seed)) as made:
-            _add_up(made, check, 40)
+            paths += _add_up(made, check, 40)
+    _mostly_cubes(paths)
 
 
-def _add_up(made: Fleet, check: object, count: int) -> None:
-    """The check holds for so many seeds, and most of what it asks comes from cubes: raw rows would show nothing."""
-    paths: Counter[str] = Counter()
+def _add_up(made: Fleet, check: Check, count: int) -> Counter[str]:
+    """The check holds for so many seeds; the paths of what it asked."""
+    paths = Counter[str]()
     for seed in range(count):
         try:
-            wrong, asked = check(made, seed)  # type: ignore[operator]
+            wrong, asked = check(made, seed)
         except QueryError:
             if made.expired:
                 continue  # refused: the rows that it needs are gone
             raise
         assert not wrong, wrong
         paths.update(asked)
+    return paths
+
+
+def _mostly_cubes(paths: Counter[str]) -> None:
+    """Of raw rows alone a check would show nothing about cubes."""
     assert paths["cube"] + paths["cube+raw"] >= SHARE_FROM_CUBES * paths.total(), paths
 
 
@@ -109,36 +116,34 @@ def alike(one: Session, other: Session, made: Fleet, count: int) -> int:
     """Ask two sessions the same; every value is the same, approximate ones too. How many came from cubes."""
     from_cubes = 0
     for query in itertools.islice(queries(made, 1), count):
-        answers: list[object] = []
-        for session in (one, other):
-            try:
-                answers.append(session.query(query.sql, fresh=query.fresh))
-            except QueryError as error:
-                answers.append(str(error))
-        if isinstance(answers[0], str):
-            assert answers[0] == answers[1], query.told(made)
+        a, b = (_answer(session, query) for session in (one, other))
+        if isinstance(a, str) or isinstance(b, str):
+            assert a == b, query.told(made)
             continue
-        assert not isinstance(answers[1], str), f"{query.told(made)}: {answers[1]}"
-        found = difference(answers[0], answers[1], ordered=query.ordered, approximate=False)  # type: ignore[arg-type]
+        found = difference(a, b, ordered=query.ordered, approximate=False)
         assert not found, f"{query.told(made)}: {found}"
-        from_cubes += answers[0].path.startswith("cube")  # type: ignore[attr-defined]
+        from_cubes += a.path in ("cube", "cube+raw")
     return from_cubes
 
 
-@pytest.mark.slow
+def _answer(session: Session, query: Query) -> Answer | str:
+    try:
+        return session.query(query.sql, fresh=query.fresh)
+    except QueryError as error:
+        return str(error)
+
+
 def test_one_thread_and_four_say_the_same(first: Fleet) -> None:
     with first.again(threads=1) as one, first.again(threads=4) as four:
         assert alike(one, four, first, 80) >= 40
 
 
-@pytest.mark.slow
 def test_rows_in_other_files_and_order_say_the_same(first: Fleet, tmp_path: Path) -> None:
     with fleet(first.seed, tmp_path / "shuffled", shuffled=True) as other:
         assert alike(first.session, other.session, first, 80) >= 40
 
 
 @pytest.mark.spark
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_cubes_that_spark_built_say_the_same(first: Fleet, tmp_path: Path) -> None:
