@@ -32,7 +32,7 @@ from randomqueries import normalised, queries
 from lake.errors import QueryError
 
 SEEDS = 100_000  # queries of a fleet have seeds from its own, times this, on
-CHECKS = 10  # of each kind of metamorphic check, in every fleet
+CHECKS = 5  # of each kind of metamorphic check, in every fleet
 FROM_CUBES = ("cube", "cube+raw")
 
 

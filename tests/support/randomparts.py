@@ -6,6 +6,7 @@ Most are chosen so that some cube of the fleet can answer them; a few are not, s
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,7 +21,7 @@ _NAMES = """
     FROM a cube|GROUP BY expression|GROUPING SETS|HAVING|IN|IN (SELECT)|INNER JOIN|INTERSECT|IS DISTINCT FROM
     IS NULL|IS TRUE|JOIN|LEFT JOIN|LIKE|LIMIT|MEASURE|OFFSET|ORDER BY|ORDER BY aggregate|ROLLUP|UNION|UNION ALL
     WINDOW clause|WITH|approx_percentile|block|cast to date|comparison|conditional count|coverage()|date_bin
-    date_trunc|extract|function in a condition|grouping sets|integral()|last()|lookup joined|now()
+    date_trunc|extract|filter of a cube|function in a condition|grouping sets|integral()|last()|lookup joined|now()
     percentile_cont WITHIN GROUP|percentile_disc WITHIN GROUP|query inside a block|rate()|ratio|regular expression
     scalar sub-query|set operation|stddev and variance|sub-query in FROM|sub-query in HAVING|time BETWEEN
     time as TIMESTAMP|time as text|time by date_trunc|time by expression|time by intervals|time range|time_avg()
@@ -160,7 +161,7 @@ def measured(pen: Pen, at: At, measure: Measure, *, timed: bool) -> Value:
     c, p = at.column(measure.column), predicate(pen, at, 1)
     match measure.function:
         case "count" if measure.where:
-            marked = " AND ".join(_qualified(at, part) for part in [measure.where])
+            marked = qualified(at, measure.where)
             forms = (f"count(*) FILTER (WHERE {marked})", f"count(CASE WHEN {marked} THEN 1 END)")
             return Value(pen.tell("conditional count", pen.one(*forms)), "exact")
         case "count" if not measure.column:
@@ -186,7 +187,8 @@ def measured(pen: Pen, at: At, measure: Measure, *, timed: bool) -> Value:
         case "sum" | "avg" | "min" | "max" | "count":
             word = measure.function
             if pen.maybe(0.2):
-                other = pen.one("", "", " ELSE 0") if word == "sum" else ""
+                same = [at.column(one.column) for one in at.cube.measures if one.function == word and one.column]
+                other = pen.one("", "", " ELSE 0", f" ELSE {pen.rng.choice(same)}")
                 return Value(pen.tell("CASE or FILTER", f"{word}(CASE WHEN {p} THEN {c}{other} END)"), "exact")
             return _filtered(pen, f"{word}({c})", p, "exact")
     return Value("count(*)", "exact")
@@ -221,10 +223,11 @@ def _filtered(pen: Pen, aggregate: str, condition: str, kind: str) -> Value:
     return Value(aggregate, kind)
 
 
-def _qualified(at: At, text: str) -> str:
-    """A definition's predicate with its column under the alias."""
-    name = text.split()[0]
-    return text.replace(name, at.column(name), 1)
+def qualified(at: At, text: str) -> str:
+    """A definition's predicate with its columns under the alias."""
+    shape = SHAPES[at.fact]
+    names = "|".join((*shape.dimensions, *shape.numbers))
+    return re.sub(rf"\b({names})\b(?!')", lambda found: at.column(found[1]), text)
 
 
 def word(pen: Pen, name: str) -> str:

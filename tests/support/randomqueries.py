@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import sqlglot
 from randomfleet import Fleet
-from randomparts import At, Pen, Value, aggregate, bucket, key, place, predicate, time_range, word
+from randomparts import At, Pen, Value, aggregate, bucket, key, place, predicate, qualified, time_range, word
 from sqlglot import exp
 
 
@@ -45,10 +45,11 @@ class Block:
     grouping: str = ""
     tail: str = ""
     ordered: bool = False
-    named: dict[str, str] = field(default_factory=dict)
+    hidden: bool = False  # the last key is grouped by and not shown
 
     def sql(self, *, distinct: str = "") -> str:
         items = [f"{one.sql} AS g{place}" for place, one in enumerate(self.keys)]
+        items = items[:-1] if self.hidden else items
         items += [f"{one.sql} AS v{place}" for place, one in enumerate(self.values)]
         text = f"SELECT {distinct}{', '.join(items)} FROM {self.source}"
         if self.where:
@@ -94,6 +95,8 @@ def block(pen: Pen, *, most_keys: int = 3, alias: bool = False, timed: bool | No
     where = [*ranges, *[predicate(pen, at, 2) for _ in range(pen.rng.choice((0, 0, 1, 2)))]]
     if at.fact == "samples" and not any(one.sql == at.column("metric") for one in keys):
         where.append(f"{at.column('metric')} = {word(pen, 'metric')}")
+    if at.cube.where and pen.maybe(0.85):
+        where.append(pen.tell("filter of a cube", qualified(at, at.cube.where)))
     pen.rng.shuffle(where)
     known = both and not any(one.kind == "time" for one in keys)
     values = [aggregate(pen, at, timed=known) for _ in range(pen.rng.randrange(1, 5))]
@@ -105,7 +108,10 @@ def block(pen: Pen, *, most_keys: int = 3, alias: bool = False, timed: bool | No
 def _plain(pen: Pen) -> tuple[str, bool]:
     made = block(pen)
     _having(pen, made)
-    _order(pen, made, 0.5)
+    if made.keys and pen.maybe(0.05):
+        made.hidden, made.grouping = True, ", ".join(one.sql for one in made.keys)
+    else:
+        _order(pen, made, 0.5)
     return made.sql(), made.ordered
 
 
