@@ -59,6 +59,7 @@ _STAND: Final = (
     "cubes/route/test_random_fleets.py::test_a_few_queries",
     "cubes/route/test_random_fleets.py::test_a_query_comes",
     "cubes/route/test_random_fleets.py::test_parts_add_up[",
+    "cubes/route/test_random_fleets.py::test_what_differs",
     "cubes/serve/test_stream.py::test_few",
     "cubes/test_build.py::test_a_day_may_be_withdrawn_whole",
     "cubes/test_build.py::test_a_filter_limits_the_rows",

@@ -21,6 +21,7 @@ from randomqueries import Query, normalised, queries
 from cubes.session import Answer, Session
 from lake.errors import QueryError
 
+TOLD = "SELECT count(*) AS n, CAST('{}' AS text) AS t FROM requests GROUP BY site ORDER BY n {}"
 Check = Callable[[Fleet, int], tuple[str, list[str]]]
 FLEETS, PER_FLEET = 10, 100
 QUICK = 25  # of the first fleet, in the fast tier
@@ -75,6 +76,16 @@ def test_a_query_comes_from_its_seed(first: Fleet) -> None:
     a, b = (list(itertools.islice(queries(first, 7), 30)) for _ in range(2))
     assert a == b
     assert len({normalised(one.sql) for one in a}) > 25
+
+
+def test_what_differs_is_told(first: Fleet) -> None:
+    """Another value, another order, another name or another number of rows is no equal answer."""
+    a, b, c = (first.routed(TOLD.format(*one)) for one in (("a", ""), ("b", ""), ("a", "DESC")))
+    assert difference(a, a, ordered=True) == ""
+    assert "'a', not 'b'" in difference(a, b)
+    assert difference(a, c) == "" != difference(a, c, ordered=True)
+    assert "columns" in difference(a, first.routed("SELECT count(*) AS m, 'a' AS t FROM requests"))
+    assert "rows" in difference(a, first.routed("SELECT count(*) AS n, CAST('a' AS text) AS t FROM requests"))
 
 
 @pytest.mark.parametrize("check", [partitioned, children])
