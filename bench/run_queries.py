@@ -145,7 +145,7 @@ def main() -> None:
     """Ask until there are enough distinct queries, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=20_000, help="distinct queries")
-    parser.add_argument("--fleet", type=int, default=500, help="queries of one fleet")
+    parser.add_argument("--fleet", type=int, default=800, help="queries of one fleet")
     parser.add_argument(
         "--state",
         type=Path,

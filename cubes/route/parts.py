@@ -278,13 +278,15 @@ class PartMaker:
 
     def _conditional(self, argument: exp.Expr, condition: exp.Expr | None) -> str:
         """The predicate of a count of rows, when that is all it is: a cube may keep just this count."""
-        if condition is not None and isinstance(argument, (exp.Star, exp.Literal)):
-            return predicate_key(condition)
         if condition is None and isinstance(argument, exp.Case) and argument.this is None:
             branches, default = argument.args["ifs"], argument.args.get("default")
             if len(branches) == 1 and isinstance(branches[0].args["true"], exp.Literal) and default is None:
-                return predicate_key(branches[0].this)
-        return ""
+                argument, condition = branches[0].args["true"], branches[0].this
+        if condition is None or not isinstance(argument, (exp.Star, exp.Literal)):
+            return ""
+        # A lookup's column of the same name is another column.
+        mine = all(column.table == self.alias for column in condition.find_all(exp.Column))
+        return predicate_key(condition) if mine else ""
 
 
 def predicate_key(predicate: exp.Expr | str) -> str:

@@ -109,6 +109,7 @@ class Shelf:
     times: dict[tuple[str, int, tuple[str, ...]], tuple[int, ...]] = field(default_factory=dict)
     deleted: dict[tuple[str, int], list[Deletion]] = field(default_factory=dict)
     numbers: dict[str, tuple[int, dict[str, int | None]]] = field(default_factory=dict)
+    signs: dict[str, tuple[int, dict[str, bool]]] = field(default_factory=dict)
 
     def table_of(self, cube: Cube) -> TableRef:
         """The table of a cube."""
@@ -189,6 +190,18 @@ class Shelf:
             rows = self.duck.sql(f"SELECT DISTINCT unnest([{listed}]) FROM {self.duck.scan(lookup)}")
             self.times[key] = tuple(us for (us,) in rows if us is not None)
         return self.times[key]
+
+    def may_be_negative(self, snapshot: Snapshot, column: str) -> bool:
+        """Whether any cell of a cube's version holds a negative value of a column whose quantiles it keeps."""
+        version, held = self.signs.get(snapshot.ref.key, (None, {}))
+        if version != snapshot.version:
+            held = {}
+            self.signs[snapshot.ref.key] = (snapshot.version, held)
+        if column not in held:
+            least = f"min({quoted(f'min_{column}')})"
+            [(found,)] = self.duck.sql(f"SELECT coalesce({least} < 0, false) FROM {self.duck.scan(snapshot)}")
+            held[column] = bool(found)
+        return held[column]
 
     def cells(self, snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
         """Partial cells of a cube's version by (grain, cuboid): what candidates are weighed by."""

@@ -306,6 +306,12 @@ def _lookup(pen: Pen) -> tuple[str, bool]:
     made.keys.append(Value(pen.one(*keys), "text"))
     made.grouping = ", ".join(one.sql for one in made.keys)
     made.values += [Value(f"max({number})", "exact")] if pen.maybe(0.3) else []
+    if pen.maybe(0.3):
+        # The lookup's column is not the fact's of the same name: null where nothing was found.
+        name = pen.rng.choice([one for one in ("hardware", "model") if f"l.{one} " in made.source + " "])
+        made.values.append(
+            Value(f"count(*) FILTER (WHERE l.{name} <> {pen.one(word(pen, name), repr('h100'))})", "exact")
+        )
     _having(pen, made)
     _order(pen, made, 0.3)
     return pen.tell(how, made.sql()), made.ordered
