@@ -33,6 +33,7 @@ from lake.errors import QueryError
 
 SEEDS = 100_000  # queries of a fleet have seeds from its own, times this, on
 CHECKS = 5  # of each kind of metamorphic check, in every fleet
+STATE = Path(tempfile.gettempdir()) / "fleetcube-queries.jsonl"
 FROM_CUBES = ("cube", "cube+raw")
 
 
@@ -146,27 +147,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=20_000, help="distinct queries")
     parser.add_argument("--fleet", type=int, default=800, help="queries of one fleet")
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "fleetcube-queries.jsonl",
-        help="the file to go on with",
-    )
+    parser.add_argument("--state", type=Path, default=STATE, help="the file to go on with")
+    parser.add_argument("--report", action="store_true", help="ask nothing more: report what the file holds")
     parser.add_argument("--dry", action="store_true", help="write no report")
     asked = parser.parse_args()
     facts = machine()
     lines = [json.loads(text) for text in asked.state.read_text().splitlines()] if asked.state.exists() else []
+    if asked.report and lines:
+        facts["commit"] = lines[-1]["commit"]
     lines = [one for one in lines if one["commit"] == facts["commit"]]
-    seen = {form for one in lines for form in one["forms"]}
-    with asked.state.open("a") as file:
-        while len(seen) < asked.queries:
-            line = ask(len(lines), min(asked.fleet, asked.queries - len(seen)), seen)
-            lines.append({"commit": facts["commit"], **line})
-            print(json.dumps(lines[-1]), file=file, flush=True)
-            print(
-                f"fleet {line['fleet']}: {len(seen):,} queries; {len(line['differences'])} differ; {line['seconds']} s",
-                flush=True,
-            )
+    if not asked.report:
+        go_on(lines, asked, facts["commit"])
     found = report(lines, asked.queries)
     for one in found[:14]:
         print(f"{one.name}: {one.value:,} {one.unit}", flush=True)
@@ -174,6 +165,18 @@ def main() -> None:
         write_report(found, facts, name="queries", command="make bench-queries")
     if any(one["differences"] or one["broken"] for one in lines):
         raise SystemExit("some answers differ from raw rows")
+
+
+def go_on(lines: list[dict[str, Any]], asked: argparse.Namespace, commit: str) -> None:
+    """Fleets behind those of the lines, until there are enough queries."""
+    seen = {form for one in lines for form in one["forms"]}
+    with asked.state.open("a") as file:
+        while len(seen) < asked.queries:
+            line = ask(len(lines), min(asked.fleet, asked.queries - len(seen)), seen)
+            lines.append({"commit": commit, **line})
+            print(json.dumps(lines[-1]), file=file, flush=True)
+            told = f"{len(seen):,} queries; {len(line['differences'])} differ; {line['seconds']} s"
+            print(f"fleet {line['fleet']}: {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from lake.errors import QueryError
 
 TOLD = "SELECT count(*) AS n, CAST('{}' AS text) AS t FROM requests GROUP BY site ORDER BY n {}"
 Check = Callable[[Fleet, int], tuple[str, list[str]]]
-FLEETS, PER_FLEET = 10, 100
+FLEETS, PER_FLEET = 5, 200
 QUICK = 25  # of the first fleet, in the fast tier
 SHARE_FROM_CUBES = 0.6
 
@@ -59,7 +59,7 @@ def test_a_few_queries(first: Fleet) -> None:
 
 @pytest.mark.timeout(1800)
 def test_a_thousand_queries(tmp_path: Path) -> None:
-    """Over ten fleets: all distinct without their constants, most from cubes, and every production among them."""
+    """Over five fleets: all distinct without their constants, most from cubes, and every production among them."""
     seen: set[str] = set()
     paths, found = Counter[str](), Counter[str]()
     for seed in range(FLEETS):
