@@ -21,7 +21,10 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number; `bound` is the asked limit (None where none was asked) and `holds` whether it is kept."""
+    """One measured number; `bound` is the asked limit (None where none was asked) and `holds` whether it is kept.
+
+    It is the greatest value that was asked, or the `least`.
+    """
 
     name: str
     value: float
@@ -29,12 +32,20 @@ class Figure:
     bound: float | None = None
     holds: bool | None = None
     measured_at: str = ""
+    least: bool = False
 
 
 def figure(name: str, value: float, unit: str, at_most: float | None = None) -> Figure:
     """A figure measured now, rounded to four digits that count."""
     kept = None if at_most is None else value <= at_most
     return Figure(name, float(f"{value:.4g}"), unit, at_most, kept, iso(utc_now()))
+
+
+def count(name: str, value: int, unit: str = "", *, at_least: int | None = None, at_most: int | None = None) -> Figure:
+    """A figure counted now, with all its digits."""
+    bound = at_most if at_least is None else at_least
+    kept = None if bound is None else (value >= bound if at_least is not None else value <= bound)
+    return Figure(name, value, unit, bound, kept, iso(utc_now()), least=at_least is not None)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -90,9 +101,10 @@ def write_report(
         "|---|---:|---|---|---|",
     ]
     for found in figures:
-        asked = "" if found.bound is None else f"at most {found.bound:g}"
+        asked = "" if found.bound is None else f"at {'least' if found.least else 'most'} {found.bound:,g}"
         holds = {None: "", True: "yes", False: "**no, falls short**"}[found.holds]
-        lines.append(f"| {found.name} | {found.value:,.4g} | {found.unit} | {asked} | {holds} |")
+        shown = f"{found.value:,}" if isinstance(found.value, int) else f"{found.value:,.4g}"
+        lines.append(f"| {found.name} | {shown} | {found.unit} | {asked} | {holds} |")
     (FOLDER / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 

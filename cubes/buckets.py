@@ -7,7 +7,8 @@ within the slot's bounds differs from the slot's `mid` by at most RELATIVE_ERROR
 `percentile_cont(p)` has rank p * (rows - 1) and interpolates between the values of both neighbouring ranks' slots;
 `percentile_disc(p)` takes the slot of rank ceil(p * rows). Both are DOUBLE, both are clipped by the exact minimum and
 maximum, which are also the answers at p = 0 and p = 1. Ranks are exact decimals, so every engine finds the same slot.
-The bound holds for percentile_disc, and for percentile_cont unless its two ranks differ in sign.
+The bound holds for percentile_disc, and for percentile_cont unless its two ranks differ in sign: the router looks for
+such groups, and takes the rows for them.
 """
 
 from __future__ import annotations
@@ -117,14 +118,28 @@ def quantile_sql(function: str, share: str, minimum: str, maximum: str, *, only:
     return f"greatest({low}, least({high}, {value}))"
 
 
+def crosses_sql(share: str) -> str:
+    """Aggregate over the rows of `ranked_sql` of one group: whether percentile_cont lies between values of two signs.
+
+    It is then a difference of two estimates, and no share of itself bounds its error.
+    """
+    below, above = _neighbours(share_of(share), "true")
+    return f"({below} < 0 AND {above} > 0)"
+
+
 def _at(rank: str, only: str) -> str:
     """The value of the rank-th row, counted from 1: `mid` grows with the slot, so the least that reaches the rank."""
     return f"min(mid) FILTER (WHERE ({only}) AND upto >= {rank})"
 
 
+def _neighbours(p: Decimal, only: str) -> tuple[str, str]:
+    rank = f"({p:f} * (total - 1))"
+    return _at(f"floor({rank}) + 1", only), _at(f"ceil({rank}) + 1", only)
+
+
 def _interpolated(p: Decimal, only: str) -> str:
     rank = f"({p:f} * (total - 1))"
-    below, above = _at(f"floor({rank}) + 1", only), _at(f"ceil({rank}) + 1", only)
+    below, above = _neighbours(p, only)
     part = f"CAST(max({rank} - floor({rank})) FILTER (WHERE {only}) AS DOUBLE)"
     return f"({below} + ({above} - {below}) * {part})"
 

@@ -171,7 +171,7 @@ class PartMaker:
         where: str = "",
     ) -> str:
         """The part of that state of the argument, made or found again; gives its quoted column."""
-        row, cell = self._pair(argument, state)
+        row, cell = self._pair(argument, state, to)
         dims = self._dims(argument) | (self.uses(condition) if condition is not None else frozenset())
         if condition is not None:
             row, cell = (exp.Case().when(condition.copy(), one) for one in (row, cell))
@@ -187,10 +187,10 @@ class PartMaker:
         self.parts.append(part)
         return f'"{name}"'
 
-    def _pair(self, node: exp.Expr, state: str) -> _Pair:
-        """(what a row gives, what a cell gives) for one argument."""
+    def _pair(self, node: exp.Expr, state: str, to: str) -> _Pair:
+        """(what a row gives, what a cell gives) for one argument; a CASE is of the type `to`, where there is one."""
         if isinstance(node, exp.Paren):
-            return self._pair(node.this, state)
+            return self._pair(node.this, state, to)
         if isinstance(node, exp.Null):
             return exp.Null(), exp.Null()
         column = self._value_column(node)
@@ -199,7 +199,7 @@ class PartMaker:
         if column is not None and state != "itself":
             return self._row_of(node, state), self._state(f"{state}_{column}")
         if isinstance(node, exp.Case) and state != "itself":
-            return self._branches(node, state)
+            return self._branches(node, state, to)
         if state in ("min", "max", "itself"):
             self.uses(node)
             return node.copy(), node.copy()
@@ -214,16 +214,21 @@ class PartMaker:
             return node.copy(), exp.Mul(this=exp.cast(rows, "DECIMAL(38, 0)"), expression=node.copy())
         raise Unfit(f"{state} of {node.sql('postgres')[:60]} is not kept as a state".replace("sum of", "the sum of"))
 
-    def _branches(self, node: exp.Case, state: str) -> _Pair:
+    def _branches(self, node: exp.Case, state: str, to: str) -> _Pair:
+        def branch_of(value: exp.Expr) -> _Pair:
+            # Sums are as wide as can be: beside one without decimal places the engine would round the other's away.
+            a, b = self._pair(value, state, to)
+            return (exp.cast(a, to), exp.cast(b, to)) if to else (a, b)
+
         row, cell = exp.Case(), exp.Case()
         subject = node.this
         for branch in node.args["ifs"]:
             condition = exp.EQ(this=subject.copy(), expression=branch.this.copy()) if subject else branch.this.copy()
             self.uses(condition)
-            a, b = self._pair(branch.args["true"], state)
+            a, b = branch_of(branch.args["true"])
             row, cell = row.when(condition, a), cell.when(condition.copy(), b)
         if node.args.get("default") is not None:
-            a, b = self._pair(node.args["default"], state)
+            a, b = branch_of(node.args["default"])
             row, cell = row.else_(a), cell.else_(b)
         return row, cell
 
@@ -273,13 +278,15 @@ class PartMaker:
 
     def _conditional(self, argument: exp.Expr, condition: exp.Expr | None) -> str:
         """The predicate of a count of rows, when that is all it is: a cube may keep just this count."""
-        if condition is not None and isinstance(argument, (exp.Star, exp.Literal)):
-            return predicate_key(condition)
         if condition is None and isinstance(argument, exp.Case) and argument.this is None:
             branches, default = argument.args["ifs"], argument.args.get("default")
             if len(branches) == 1 and isinstance(branches[0].args["true"], exp.Literal) and default is None:
-                return predicate_key(branches[0].this)
-        return ""
+                argument, condition = branches[0].args["true"], branches[0].this
+        if condition is None or not isinstance(argument, (exp.Star, exp.Literal)):
+            return ""
+        # A lookup's column of the same name is another column.
+        mine = all(column.table == self.alias for column in condition.find_all(exp.Column))
+        return predicate_key(condition) if mine else ""
 
 
 def predicate_key(predicate: exp.Expr | str) -> str:

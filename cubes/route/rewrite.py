@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from cubes.buckets import quantile_sql, ranked_sql, slots_sql
+from cubes.buckets import crosses_sql, quantile_sql, ranked_sql, slots_sql
 from cubes.distinct import count_sql, hash_sql, smallest_sql
 from cubes.histograms import observed_sql, percentiles_sql
 from cubes.route.implied import implied
@@ -51,7 +51,7 @@ def rewrite(statement: Statement, view: View) -> Statement:
         if plan is None:
             continue
         read = sources(plan, view)
-        reason = _too_many(block, plan, read, view)
+        reason = _too_many(block, plan, read, view) or _crossing(block, plan, read, view)
         if reason:
             blocks[place], plans[place] = replace(block, reason=reason), None
             continue
@@ -225,6 +225,26 @@ def _too_many(block: Block, plan: Plan, read: Sequence[Source], view: View) -> s
         counts = f"SELECT count(*) AS n FROM ({_hashes(block, plan, read, term.distinct)}){by}"
         if view.duck.sql(f"SELECT coalesce(max(n), 0) FROM ({counts})")[0][0] >= most:
             return f"more than {most - 1} values of {term.distinct.column} in a group; approx_count_distinct estimates"
+    return ""
+
+
+def _crossing(block: Block, plan: Plan, read: Sequence[Source], view: View) -> str:
+    """Why slots don't bound a percentile: in some group it lies between a negative and a positive value; else empty."""
+    for terms in _by_slots(block):
+        wanted = [one for term in terms if (one := term.quantile) is not None and one.function == "percentile_cont"]
+        # Rows that the cube lacks may bring the first negative value.
+        if not wanted or not (plan.tail or view.shelf.may_be_negative(plan.cube.snapshot, wanted[0].column)):
+            continue
+        keys = list(block.keys)
+        slots = " UNION ALL ".join(_slots(block, plan, source, wanted[0]) for source in read)
+        crosses = " OR ".join(crosses_sql(one.share) for one in wanted)
+        by = f" GROUP BY {', '.join(keys)}" if keys else ""
+        groups = f"SELECT {crosses} AS crosses FROM ({ranked_sql(f'({slots})', keys)}){by}"
+        if view.duck.sql(f"SELECT count(*) FROM ({groups}) WHERE crosses")[0][0]:
+            return (
+                f"a percentile of {wanted[0].column} lies between a negative and a positive value, where slots don't "
+                "bound it; percentile_disc is one of the values"
+            )
     return ""
 
 

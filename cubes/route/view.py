@@ -108,6 +108,8 @@ class Shelf:
     compared: dict[tuple[str, str, int, int | None], bool] = field(default_factory=dict)
     times: dict[tuple[str, int, tuple[str, ...]], tuple[int, ...]] = field(default_factory=dict)
     deleted: dict[tuple[str, int], list[Deletion]] = field(default_factory=dict)
+    numbers: dict[str, tuple[int, dict[str, int | None]]] = field(default_factory=dict)
+    signs: dict[str, tuple[int, dict[str, bool]]] = field(default_factory=dict)
 
     def table_of(self, cube: Cube) -> TableRef:
         """The table of a cube."""
@@ -120,7 +122,7 @@ class Shelf:
         ref = self.table_of(cube)
         if is_remote(self.lake) or has_table(ref.path(self.lake)):
             snapshot = self.latest(ref)
-            if snapshot.txn("build") is not None:
+            if self.txn(snapshot, "build") is not None:
                 return cube, snapshot
         digests = built_digests(self.lake, cube.name)
         held = self.older.get(cube.name)
@@ -137,6 +139,16 @@ class Shelf:
             held = delta.open_snapshot(self.lake, ref)
             self.newest[ref.key] = held
         return held
+
+    def txn(self, snapshot: Snapshot, name: str) -> int | None:
+        """A transaction number of a version; read once, since to ask the handle takes a millisecond."""
+        version, held = self.numbers.get(snapshot.ref.key, (None, {}))
+        if version != snapshot.version:
+            held = {}
+            self.numbers[snapshot.ref.key] = (snapshot.version, held)
+        if name not in held:
+            held[name] = snapshot.txn(name)
+        return held[name]
 
     def at(self, ref: TableRef, version: int) -> Snapshot:
         """A table at one version; only the last few are kept."""
@@ -178,6 +190,18 @@ class Shelf:
             rows = self.duck.sql(f"SELECT DISTINCT unnest([{listed}]) FROM {self.duck.scan(lookup)}")
             self.times[key] = tuple(us for (us,) in rows if us is not None)
         return self.times[key]
+
+    def may_be_negative(self, snapshot: Snapshot, column: str) -> bool:
+        """Whether any cell of a cube's version holds a negative value of a column whose quantiles it keeps."""
+        version, held = self.signs.get(snapshot.ref.key, (None, {}))
+        if version != snapshot.version:
+            held = {}
+            self.signs[snapshot.ref.key] = (snapshot.version, held)
+        if column not in held:
+            least = f"min({quoted(f'min_{column}')})"
+            [(found,)] = self.duck.sql(f"SELECT coalesce({least} < 0, false) FROM {self.duck.scan(snapshot)}")
+            held[column] = bool(found)
+        return held[column]
 
     def cells(self, snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
         """Partial cells of a cube's version by (grain, cuboid): what candidates are weighed by."""
@@ -273,8 +297,9 @@ class View:
         ref = tables.trusted(name)
         mine = [cube for cube in self.shelf.cubes if cube.fact == name]
         found = [self.shelf.serving(cube) for cube in mine]
-        built = [(cube, snapshot) for cube, snapshot in found if snapshot.txn("build") is not None]
-        version = max((snapshot.txn("source") or 0 for _, snapshot in built), default=None)
+        txn = self.shelf.txn
+        built = [(cube, snapshot) for cube, snapshot in found if txn(snapshot, "build") is not None]
+        version = max((txn(snapshot, "source") or 0 for _, snapshot in built), default=None)
         # The newest trusted version is opened after the cubes, so it can't be older than what they were built of.
         newest = self.shelf.latest(ref)
         if built and not newest.exists:
@@ -282,11 +307,11 @@ class View:
             raise LakeError(f"The table trusted/{name} is gone.", where=str(newest.root), todo=todo)
         trusted = newest if self.fresh or version is None else self.shelf.at(ref, version)
         states = tuple(self._cube(cube, snapshot, trusted) for cube, snapshot in built)
-        unbuilt = tuple(cube.name for cube, snapshot in found if snapshot.txn("build") is None)
+        unbuilt = tuple(cube.name for cube, snapshot in found if txn(snapshot, "build") is None)
         return FactState(fact, trusted, states, unbuilt, expired_days(self.shelf.deletions(name), whole=True))
 
     def _cube(self, cube: Cube, snapshot: Snapshot, trusted: Snapshot) -> CubeState:
-        build, watermark, source = (snapshot.txn(name) or 0 for name in ("build", "watermark", "source"))
+        build, watermark, source = (self.shelf.txn(snapshot, one) or 0 for one in ("build", "watermark", "source"))
         lagging = source != trusted.version
         withdrawn = lagging and not _only_grew(self.shelf.at(trusted.ref, source), trusted)
         rows = self.shelf.cells(snapshot)
@@ -295,7 +320,7 @@ class View:
         return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone)
 
     def _is_stale(self, cube: Cube, cells: Snapshot, name: str) -> bool:
-        newest, version = self.lookup(name), cells.txn(transaction(name))
+        newest, version = self.lookup(name), self.shelf.txn(cells, transaction(name))
         return version != newest.version and self.shelf.differs(cube, newest, version)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -141,3 +141,11 @@ def _evaluation(rng: random.Random) -> dict[str, Any]:
         "round": str(rng.randrange(9)),
         "site": "eu",
     }
+
+
+# Rows of a fact at random, without their identity.
+MAKERS: Final[dict[str, Callable[[random.Random], dict[str, Any]]]] = {
+    "requests": _request,
+    "samples": _sample,
+    "evaluations": _evaluation,
+}

@@ -43,3 +43,10 @@ SELECT tenant, site, count(*) AS n, avg(e2e_ms) AS a FROM requests GROUP BY tena
 
 SELECT tenant, site, count(*) AS n FROM requests GROUP BY GROUPING SETS ((tenant), site, (), ());
 SELECT tenant, NULL AS site, count(*) AS n FROM requests GROUP BY tenant UNION ALL SELECT NULL, site, count(*) FROM requests GROUP BY site UNION ALL SELECT NULL, NULL, count(*) FROM requests UNION ALL SELECT NULL, NULL, count(*) FROM requests;
+
+-- Sums of branches keep the places of the finest: 0 has none, nor have tokens.
+SELECT site, sum(CASE WHEN status = 'ok' THEN e2e_ms ELSE 0 END) AS s, avg(CASE WHEN status = 'ok' THEN e2e_ms ELSE 7 END) AS a FROM requests GROUP BY site;
+SELECT site, coalesce(sum(e2e_ms) FILTER (WHERE status = 'ok'), 0) AS s, (coalesce(sum(e2e_ms) FILTER (WHERE status = 'ok'), 0) + 7 * count(*) FILTER (WHERE status <> 'ok')) / (count(*) - count(*) FILTER (WHERE status = 'ok' AND e2e_ms IS NULL)) AS a FROM requests GROUP BY site;
+
+SELECT site, sum(CASE status WHEN 'ok' THEN e2e_ms WHEN 'error' THEN prompt_tokens ELSE 0 END) AS s FROM requests GROUP BY site;
+SELECT site, coalesce(sum(e2e_ms) FILTER (WHERE status = 'ok'), 0) + coalesce(sum(prompt_tokens) FILTER (WHERE status = 'error'), 0) AS s FROM requests GROUP BY site;
