@@ -144,7 +144,8 @@ def _why(block: Block, tried: list[Candidate], view: View) -> str:
     """The reason against the nearest candidate."""
     unbuilt = view.fact(block.fact).unbuilt
     if not tried:
-        return f"cube {', '.join(unbuilt)} is not built yet" if unbuilt else f"no cube is declared on {block.fact}"
+        built = "is not built yet" if view.past is None else f"has no cells as of then ({view.past.asked})"
+        return f"cube {', '.join(unbuilt)} {built}" if unbuilt else f"no cube is declared on {block.fact}"
     # A lookup that has changed is news; that another cuboid lacks the dimension is not.
     nearest = min(
         tried, key=lambda one: ("lookup" not in one.reason, one.reason.count(","), len(one.reason), -one.rows)

@@ -73,7 +73,9 @@ def _bound(term: Term, plan: Plan) -> float:
     return relative_error(most - 1)
 
 
-def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, float]) -> dict[str, Any]:
+def make_receipt(
+    statement: Statement, view: View, latency_ms: Mapping[str, float], *, cached: bool = False
+) -> dict[str, Any]:
     """The whole receipt. Rows count what each block's predicate let through; all figures hold at `versions`."""
     plans = {id(one.plan.block): one for one in statement.answered}
     blocks = [_block(block, plans.get(id(block)), view) for block in statement.blocks]
@@ -102,6 +104,8 @@ def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, floa
             for place, ((name, _), error) in enumerate(zip(statement.outputs, errors_of(statement), strict=True))
         ],
         "policy": "none" if view.policy is None else view.policy.digest,
+        "as_of": None if view.past is None else str(view.past.asked),
+        "cached": cached,
         "latency_ms": {name: round(value, 3) for name, value in latency_ms.items()},
     }
 
@@ -209,7 +213,7 @@ def _sites(block: Block | None) -> frozenset[str] | None:
 
 def _quarantined(fact: str, window: Window, sites: frozenset[str] | None, view: View) -> dict[str, int]:
     """Quarantined rows by check, of the range's days (and those without one) and of its sites."""
-    batches = view.shelf.latest(tables.BATCHES)
+    batches = view.table(tables.BATCHES)
     if not batches.exists:
         return {}
     found: dict[str, int] = {}

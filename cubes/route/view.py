@@ -5,8 +5,8 @@ A *shelf* keeps opened snapshots between statements and opens a table again only
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,12 +18,14 @@ from cubes.measures import quoted
 from cubes.model import Cube, Derived
 from cubes.plan.versions import built_digests, old_versions
 from cubes.route.aliases import Aliases, resolved
+from cubes.route.past import Past, erased_days, lost_days
 from cubes.route.span import Window
 from cubes.segments import segment_range, table_of
 from lake import delta, tables
 from lake.deletions import Deletion, expired_days, read_deletions
 from lake.errors import LakeError, QueryError, did_you_mean
 from lake.facts import Fact, load_facts
+from lake.history import History, absent
 from lake.lookups import load_lookups
 from lake.places import is_remote
 from lake.shared import has_table
@@ -67,6 +69,8 @@ class FactState:
     cubes: tuple[CubeState, ...]
     unbuilt: tuple[str, ...]
     expired: frozenset[date] = frozenset()
+    # Of an earlier version: days whose rows are gone since.
+    lost: frozenset[date] = frozenset()
 
     @property
     def span_s(self) -> float:
@@ -108,6 +112,11 @@ class Shelf:
     compared: dict[tuple[str, str, int, int | None], bool] = field(default_factory=dict)
     times: dict[tuple[str, int, tuple[str, ...]], tuple[int, ...]] = field(default_factory=dict)
     deleted: dict[tuple[str, int], list[Deletion]] = field(default_factory=dict)
+    histories: dict[str, History] = field(default_factory=dict)
+
+    def history(self, ref: TableRef) -> History:
+        """What a table's log tells of its versions."""
+        return self.histories.setdefault(ref.key, History(self.lake, ref))
 
     def table_of(self, cube: Cube) -> TableRef:
         """The table of a cube."""
@@ -185,7 +194,8 @@ class Shelf:
         if key not in self.counted:
             scan = self.duck.scan(snapshot)
             counts = self.duck.sql(f"SELECT grain, cuboid, count(*) FROM {scan} WHERE sketch IS NULL GROUP BY ALL")
-            self.counted = {held: rows for held, rows in self.counted.items() if held[0] != key[0]}
+            while len(self.counted) >= 64:
+                self.counted.pop(next(iter(self.counted)))
             self.counted[key] = {(grain, cuboid): rows for grain, cuboid, rows in counts}
         return self.counted[key]
 
@@ -195,7 +205,8 @@ class View:
     """What one statement sees. Facts are pinned when first named, each at its own version.
 
     `policy` is that of the user who asks, None for the operator; `barred` reads nothing but permitted rows, in such a
-    way that not even an expression's error can tell of others (see `cubes.route.policy`).
+    way that not even an expression's error can tell of others (see `cubes.route.policy`). `past` are the versions of
+    an earlier moment, None for those of now.
     """
 
     shelf: Shelf
@@ -203,6 +214,7 @@ class View:
     fresh: bool = False
     policy: Policy | None = None
     barred: bool = False
+    past: Past | None = None
     pins: dict[str, FactState] = field(default_factory=dict)
     lookups: dict[str, Snapshot] = field(default_factory=dict)
 
@@ -219,10 +231,20 @@ class View:
             _ = self.aliases
         return self.pins[name]
 
+    def barring(self) -> View:
+        """The same, with nothing pinned yet, barred."""
+        return View(self.shelf, self.now, self.fresh, self.policy, barred=True, past=self.past)
+
+    def table(self, ref: TableRef) -> Snapshot:
+        """A table that is no fact's and no cube's, at its newest version or as it was."""
+        return self.shelf.latest(ref) if self.past is None else self.past.table(self.shelf, ref)
+
     def lookup(self, name: str) -> Snapshot:
-        """A lookup at its newest version."""
+        """A lookup at its newest version, or as it was."""
         if name not in self.lookups:
-            found = self.shelf.latest(tables.lookup(name))
+            found = self.table(tables.lookup(name))
+            if not found.exists and self.past is not None:
+                raise QueryError(f"the lookup {name} had not been loaded by then.", todo="Ask without AS OF.")
             if not found.exists:
                 raise LakeError(f"the lookup {name} has not been loaded.", todo="Run `fleetcube land` once.")
             self.lookups[name] = found
@@ -239,7 +261,7 @@ class View:
     @cached_property
     def aliases(self) -> Aliases:
         """New names by dimension and old name; nothing where no alias is loaded."""
-        snapshot = self.lookups.get("aliases") or self.shelf.latest(tables.lookup("aliases"))
+        snapshot = self.lookups.get("aliases") or self.table(tables.lookup("aliases"))
         if not snapshot.rows:
             return {}
         self.lookups["aliases"] = snapshot
@@ -249,11 +271,11 @@ class View:
             self.shelf.aliases = {key: resolved(rows)}
         return self.shelf.aliases[key]
 
-    def repin(self, other: View) -> View:
-        """This view with the tables that another one has pinned, at their versions of now."""
-        for name in other.pins:
+    def repin(self, facts: Iterable[str], lookups: Iterable[str]) -> View:
+        """This view with these tables pinned, at the versions that it sees."""
+        for name in facts:
             self.fact(name)
-        for name in other.lookups:
+        for name in lookups:
             self.lookup(name)
         return self
 
@@ -269,8 +291,9 @@ class View:
         return found
 
     def _pin(self, name: str) -> FactState:
-        fact = load_facts()[name]
-        ref = tables.trusted(name)
+        fact, ref = load_facts()[name], tables.trusted(name)
+        if self.past is not None:
+            return self._pin_past(fact, ref, self.past)
         mine = [cube for cube in self.shelf.cubes if cube.fact == name]
         found = [self.shelf.serving(cube) for cube in mine]
         built = [(cube, snapshot) for cube, snapshot in found if snapshot.txn("build") is not None]
@@ -285,6 +308,29 @@ class View:
         unbuilt = tuple(cube.name for cube, snapshot in found if snapshot.txn("build") is None)
         return FactState(fact, trusted, states, unbuilt, expired_days(self.shelf.deletions(name), whole=True))
 
+    def _pin_past(self, fact: Fact, ref: TableRef, past: Past) -> FactState:
+        trusted = past.trusted(self.shelf, ref, self.now)
+        lost, erased = lost_days(self.shelf, trusted), erased_days(self.shelf, trusted)
+        states, unbuilt = [], []
+        for cube in (one for one in self.shelf.cubes if one.fact == fact.name):
+            found = past.cells(self.shelf, cube, trusted)
+            if found is None:
+                unbuilt.append(cube.name)
+                continue
+            state = self._cube(*found, trusted)
+            gone = absent(found[1], self.shelf.latest(found[1].ref))
+            segments = {
+                (f.partition["grain"] or "", f.partition["segment"] or "") for f in found[1].files if f.path in gone
+            }
+            # Edges need rows, and cells that still hold rows which were erased must not tell of them.
+            held = state.expired
+            less = replace(
+                held, days=held.days | lost, unproven=held.unproven | erased, segments=held.segments | segments
+            )
+            states.append(replace(state, expired=less))
+        whole = expired_days(self.shelf.deletions(fact.name), whole=True)
+        return FactState(fact, trusted, tuple(states), tuple(unbuilt), whole, lost)
+
     def _cube(self, cube: Cube, snapshot: Snapshot, trusted: Snapshot) -> CubeState:
         build, watermark, source = (snapshot.txn(name) or 0 for name in ("build", "watermark", "source"))
         lagging = source != trusted.version
@@ -295,7 +341,10 @@ class View:
         return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone)
 
     def _is_stale(self, cube: Cube, cells: Snapshot, name: str) -> bool:
-        newest, version = self.lookup(name), cells.txn(transaction(name))
+        version = cells.txn(transaction(name))
+        if self.past is not None and not self.table(tables.lookup(name)).exists:
+            return True
+        newest = self.lookup(name)
         return version != newest.version and self.shelf.differs(cube, newest, version)
 
 

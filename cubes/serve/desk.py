@@ -217,6 +217,7 @@ class Desk:
             explain=explain,
             policy=policy,
             page_rows=_PAGE_ROWS,
+            as_of=self.variables.get("fleetcube.as_of"),
         )
         if not explain:
             _require(self.variables.get("fleetcube.require"), answer)

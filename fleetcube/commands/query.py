@@ -15,20 +15,31 @@ from lake.settings import Settings
 @click.argument("query")
 @click.option("--raw", is_flag=True, help="Answer from trusted rows at the same versions.")
 @click.option("--fresh", is_flag=True, help="With rows that are newer than the cubes.")
+@click.option("--as-of", default="", help="As of a moment, or of a version of a fact's rows: requests@17.")
 @click.option("--receipt", is_flag=True, help="Print what the answer rests on, as JSON, on standard error.")
 @click.option("--explain", is_flag=True, help="Show which cuboids could answer, and why not the others; run nothing.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv", "arrow"]), default="table", show_default=True
 )
 @with_settings(needs_lake=True)
-def sql(settings: Settings, *, query: str, raw: bool, fresh: bool, receipt: bool, explain: bool, form: str) -> None:
+def sql(
+    settings: Settings,
+    *,
+    query: str,
+    raw: bool,
+    fresh: bool,
+    as_of: str,
+    receipt: bool,
+    explain: bool,
+    form: str,
+) -> None:
     """Answer one SQL query on facts and lookups; cuboids are found by themselves. `-` reads it from standard input."""
     from cubes.formats import render
     from cubes.session import Session
 
     text = sys.stdin.read() if query == "-" else query
     with Session(settings) as session:
-        answer = session.query(text, raw=raw, fresh=fresh, explain=explain)
+        answer = session.query(text, raw=raw, fresh=fresh, explain=explain, as_of=as_of)
         # A plan is lines of text, not values: nothing of it is padded or quoted.
         plain = explain and form == "table"
         lines = "".join(f"{line}\n" for line in answer.table["plan"].to_pylist()) if plain else ""
