@@ -92,9 +92,14 @@ class Answer:
     table: pa.Table
     path: str
     notices: tuple[str, ...]
-    _make_receipt: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
+    _make_receipt: Callable[..., dict[str, Any]] = field(repr=False, compare=False)
     rest: Generator[pa.RecordBatch, None, None] | None = field(default=None, repr=False, compare=False)
     cached: bool = False
+
+    @cached_property
+    def outline(self) -> dict[str, Any]:
+        """The receipt without what must be counted first: it asks no query."""
+        return self._make_receipt(counted=False)
 
     @cached_property
     def receipt(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from cubes.require import MODES
 from cubes.route.asof import read_setting
 from lake.errors import QueryError, did_you_mean
 
@@ -120,7 +121,7 @@ _VARIABLES = {
         _Variable("fleetcube.fresh", "off", _boolean),
         _Variable("fleetcube.as_of", "", _moment),
         _Variable("fleetcube.receipt", "off", _boolean),
-        _Variable("fleetcube.require", "any", _one_of("any", "cube", "exact")),
+        _Variable("fleetcube.require", "any", _one_of(*MODES)),
     )
 }
 

@@ -45,7 +45,7 @@ class StandIn:
         pushed = "e2e_ms" in sql
         notices = ("answered from trusted rows: e2e_ms is no measure",) if pushed else ()
         receipt = {"path": "raw" if pushed else "cube"}
-        columns = [SimpleNamespace(relative_error=0.0054 if "percentile" in sql else 0.0)]
+        columns = [SimpleNamespace(relative_error=0.0054 if "percentile" in sql else 0.0, type="BIGINT")]
         if explain:
             sql = f"SELECT 'candidate' AS step, {len(sql)} AS length"
         rest = None
@@ -58,7 +58,13 @@ class StandIn:
         else:
             table = self.duck.table(sql)
         return SimpleNamespace(
-            table=table, rest=rest, path=receipt["path"], notices=notices, receipt=receipt, columns=columns
+            table=table,
+            rest=rest,
+            path=receipt["path"],
+            notices=notices,
+            receipt=receipt,
+            outline=receipt,
+            columns=columns,
         )
 
     def interrupt(self) -> None:
