@@ -27,6 +27,7 @@ from cubes.route.receipt import errors_of, make_receipt, notices, path_of
 from cubes.route.statement import Statement
 from cubes.route.view import Shelf, View
 from cubes.route.widths import beyond
+from cubes.shadow import Sample
 from lake.duck import connect, text_literal
 from lake.errors import LakeError, QueryError
 from lake.places import address
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cubes.access import Policy
+    from cubes.selfaudit import SelfAudit
 
 _PLANS_KEPT: Final = 256
 # The folders of tables that statements and their receipts read; `_secrets`, `_inbox` and the audit log are no such.
-_READ: Final = tuple("trusted cubes lookups deletions batches quarantine gaps builds ledger holds".split())
+_READ: Final = tuple("trusted cubes lookups deletions suspects batches quarantine gaps builds ledger holds".split())
 
 # The engine never sees a user's text, and could do nothing with one that it may not do for us.
 _LOCKS: Final = (
@@ -117,10 +119,12 @@ class Session:
         cubes: Iterable[Cube] | None = None,
         clock: Callable[[], datetime] = utc_now,
         results: ResultCache | None = None,
+        audit: SelfAudit | None = None,
     ) -> None:
         """Open the lake of the settings with every declared cube (or just `cubes`); LakeError where there is none.
 
-        `results` keeps answers for several sessions; without it the session has a store of its own.
+        `results` keeps answers for several sessions; without it the session has a store of its own. `audit` asks some
+        of them again, of rows.
         """
         if not has_files(settings.lake):
             raise LakeError(
@@ -140,6 +144,7 @@ class Session:
         self._shelf = Shelf(settings.lake.resolve(), self._duck, known)
         self._log = QueryLog(settings.lake.resolve(), clock)
         self._plans: OrderedDict[Key, tuple[Statement, View]] = OrderedDict()
+        self._audit = audit
         self.results = ResultCache(settings.result_cache_mib * 2**20) if results is None else results
 
     def query(
@@ -188,6 +193,8 @@ class Session:
         if not explain and rest is None and not statement.volatile:
             kept = (tuple(view.pins), tuple(view.lookups))
             self.results.keep(key, Kept(statement, view.vector(), *kept, view.barred, view.past, table, said))
+        if not explain:
+            self._offer(statement, view)
         columns = _columns(table, errors)
         receipt = partial(make_receipt, statement, view, latency_ms)
         return Answer(columns, table, path_of(statement), (*said, *told), receipt, rest)
@@ -195,6 +202,12 @@ class Session:
     def view(self, *, fresh: bool = False, policy: Policy | None = None, past: Past | None = None) -> View:
         """The versions that a statement would see now (or then); nothing is pinned until a fact is named."""
         return View(self._shelf, self._clock(), fresh, policy, past=past)
+
+    def recompute(self, sample: Sample, sql: str, *, raw: bool) -> tuple[Statement, pa.Table]:
+        """A statement at the versions of an earlier answer; nothing of it is kept."""
+        view = View(self._shelf, sample.now, policy=sample.policy, past=Past(versions=sample.versions))
+        statement = route(sql, view, raw=raw)
+        return statement, self._duck.table(statement.sql)
 
     def interrupt(self) -> None:
         """Stop the running statement; nothing happens when idle."""
@@ -245,6 +258,10 @@ class Session:
         rest = None if second is None else _following(second, batches)
         return statement, view, pa.Table.from_batches(held), rest
 
+    def _offer(self, statement: Statement, view: View) -> None:
+        if self._audit is not None and statement.answered:
+            self._audit.offer(lambda: Sample(statement.text, view.vector(), view.now, view.policy))
+
     def _kept(self, key: Key, view: View, started: float) -> Answer | None:
         """An answer that was given before, where every version is still that of now."""
         kept = self.results.find(key)
@@ -255,6 +272,7 @@ class Session:
         self.results.note(key, hit=hit)
         if kept is None or not hit:
             return None
+        self._offer(kept.statement, view)
         latency_ms = {"plan": (perf_counter() - started) * 1e3, "execute": 0.0}
         told = self._log.add(kept.statement, view, latency_ms["plan"])
         columns = _columns(kept.table, errors_of(kept.statement))

@@ -8,7 +8,7 @@ rows, and a tail of rows is merged in where it stands on older ones. Lookups are
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cubes.model import Cube
     from cubes.route.asof import AsOf
     from cubes.route.span import Window
-    from cubes.route.view import FactState, Shelf, View
+    from cubes.route.view import CubeState, FactState, Shelf, View
     from lake.history import Entry
     from lake.tables import TableRef
 
@@ -107,6 +107,17 @@ def erased_days(shelf: Shelf, trusted: Snapshot) -> frozenset[date]:
             days |= {_day_of(path) for path in entry.removes}
         before = gate if entry.version > trusted.version else held
     return frozenset(days)
+
+
+def narrowed(shelf: Shelf, state: CubeState, lost: frozenset[date], erased: frozenset[date]) -> CubeState:
+    """A cube's earlier version without what is gone of it, or must not be told of any more."""
+    cells, held = state.snapshot, state.expired
+    gone = absent(cells, shelf.latest(cells.ref))
+    files = (file.partition for file in cells.files if file.path in gone)
+    segments = {(parts["grain"] or "", parts["segment"] or "") for parts in files}
+    # Edges need rows, and cells that hold rows which were erased since must not tell of them.
+    less = replace(held, days=held.days | lost, unproven=held.unproven | erased, segments=held.segments | segments)
+    return replace(state, expired=less)
 
 
 def refuse_lost(view: View, state: FactState, window: Window) -> None:

@@ -6,7 +6,7 @@ A *shelf* keeps opened snapshots between statements and opens a table again only
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,17 +18,19 @@ from cubes.measures import quoted
 from cubes.model import Cube, Derived
 from cubes.plan.versions import built_digests, old_versions
 from cubes.route.aliases import Aliases, resolved
-from cubes.route.past import Past, erased_days, lost_days
+from cubes.route.past import Past, erased_days, lost_days, narrowed
 from cubes.route.span import Window
+from cubes.route.suspect import suspect_windows
 from cubes.segments import segment_range, table_of
 from lake import delta, tables
 from lake.deletions import Deletion, expired_days, read_deletions
 from lake.errors import LakeError, QueryError, did_you_mean
 from lake.facts import Fact, load_facts
-from lake.history import History, absent
+from lake.history import History
 from lake.lookups import load_lookups
 from lake.places import is_remote
 from lake.shared import has_table
+from lake.suspects import Suspect, read_suspects
 from lake.times import EPOCH
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class CubeState:
     withdrawn: bool = False
     stale: frozenset[str] = frozenset()
     expired: Expired = field(default_factory=Expired)
+    # By grain: ranges of cells that were found to differ from their rows.
+    suspect: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Shelf:
     times: dict[tuple[str, int, tuple[str, ...]], tuple[int, ...]] = field(default_factory=dict)
     deleted: dict[tuple[str, int], list[Deletion]] = field(default_factory=dict)
     histories: dict[str, History] = field(default_factory=dict)
+    marked: tuple[int, list[Suspect]] = (-1, [])
 
     def history(self, ref: TableRef) -> History:
         """What a table's log tells of its versions."""
@@ -167,6 +172,13 @@ class Shelf:
             self.deleted = {held: found for held, found in self.deleted.items() if held[1] == snapshot.version}
             self.deleted[key] = read_deletions(self.duck, snapshot, fact=fact)
         return self.deleted[key]
+
+    def suspects(self, cube: Cube, cells: Snapshot) -> Mapping[str, tuple[Window, ...]]:
+        """The ranges of a version's cells, by grain, that were found to differ from their rows."""
+        snapshot = self.latest(tables.SUSPECTS)
+        if snapshot.version != self.marked[0]:
+            self.marked = (snapshot.version, read_suspects(self.duck, snapshot))
+        return suspect_windows(self.marked[1], cube, cells) if self.marked[1] else {}
 
     def differs(self, cube: Cube, newest: Snapshot, version: int | None) -> bool:
         """Whether a lookup says anything else to a cube's dimensions than at an older version (None: unknown)."""
@@ -226,6 +238,8 @@ class View:
     def fact(self, name: str) -> FactState:
         """A fact at the statement's version: that of the cube built last, or the newest when there is none."""
         if name not in self.pins:
+            # Before what they tell of is read: should they move on meanwhile, a plan is merely made once more.
+            _ = self.heads
             self.pins[name] = self._pin(name)
             # Their version is part of the statement's vector from the first fact on.
             _ = self.aliases
@@ -259,6 +273,12 @@ class View:
         return self.shelf.times_of(self.lookup(lookup), columns)
 
     @cached_property
+    def heads(self) -> dict[str, int]:
+        """Versions of what retention and audits say of cubes, where they say anything: part of the vector."""
+        found = {ref.key: self.shelf.latest(ref).version for ref in (tables.DELETIONS, tables.SUSPECTS)}
+        return {key: version for key, version in found.items() if version >= 0}
+
+    @cached_property
     def aliases(self) -> Aliases:
         """New names by dimension and old name; nothing where no alias is loaded."""
         snapshot = self.lookups.get("aliases") or self.table(tables.lookup("aliases"))
@@ -285,10 +305,7 @@ class View:
         for name, state in sorted(self.pins.items()):
             found[f"trusted/{name}"] = state.trusted.version
             found.update({held.snapshot.ref.key: held.snapshot.version for held in state.cubes})
-        # A hit of the plan cache must also know of the same deletions.
-        if deletions := self.shelf.latest(tables.DELETIONS).version + 1:
-            found["deletions"] = deletions - 1
-        return found
+        return {**found, **self.heads}
 
     def _pin(self, name: str) -> FactState:
         fact, ref = load_facts()[name], tables.trusted(name)
@@ -317,17 +334,7 @@ class View:
             if found is None:
                 unbuilt.append(cube.name)
                 continue
-            state = self._cube(*found, trusted)
-            gone = absent(found[1], self.shelf.latest(found[1].ref))
-            segments = {
-                (f.partition["grain"] or "", f.partition["segment"] or "") for f in found[1].files if f.path in gone
-            }
-            # Edges need rows, and cells that still hold rows which were erased must not tell of them.
-            held = state.expired
-            less = replace(
-                held, days=held.days | lost, unproven=held.unproven | erased, segments=held.segments | segments
-            )
-            states.append(replace(state, expired=less))
+            states.append(narrowed(self.shelf, self._cube(*found, trusted), lost, erased))
         whole = expired_days(self.shelf.deletions(fact.name), whole=True)
         return FactState(fact, trusted, tuple(states), tuple(unbuilt), whole, lost)
 
@@ -338,7 +345,8 @@ class View:
         rows = self.shelf.cells(snapshot)
         stale = frozenset(name for name in lookups_of(cube) if self._is_stale(cube, snapshot, name))
         gone = expired_in(self.shelf.deletions(trusted.ref.name), cube, snapshot)
-        return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone)
+        bad = self.shelf.suspects(cube, snapshot)
+        return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone, bad)
 
     def _is_stale(self, cube: Cube, cells: Snapshot, name: str) -> bool:
         version = cells.txn(transaction(name))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cubes.results import ResultCache
+    from cubes.selfaudit import SelfAudit
 
 _CACHE: Final = (
     RelationColumn("hits", "int8", "Statements that were answered from it [1]"),
@@ -18,6 +19,27 @@ _CACHE: Final = (
     RelationColumn("size_bytes", "int8", "What they take [By]"),
     RelationColumn("most_bytes", "int8", "What they may take [By]"),
 )
+
+
+_AUDIT: Final = (
+    RelationColumn("sampled", "int8", "Answers from cubes that were chosen [1]"),
+    RelationColumn("dropped", "int8", "Of these, left out because too many were waiting [1]"),
+    RelationColumn("skipped", "int8", "Left out since rows can't tell: ties, size, time, expired rows [1]"),
+    RelationColumn("audited", "int8", "Asked of trusted rows again [1]"),
+    RelationColumn("differing", "int8", "That said something else [1]"),
+)
+
+
+def audit_table(audit: SelfAudit) -> Relation:
+    """`fleet.selfaudit`: one row, what the self-audit of this server did."""
+
+    def table() -> pa.Table:
+        import pyarrow as pa
+
+        counts = vars(audit.counts)
+        return pa.table({column.name: pa.array([counts[column.name]], pa.int64()) for column in _AUDIT})
+
+    return Relation("fleet", "selfaudit", "v", "Answers that this server asked of trusted rows again", _AUDIT, table)
 
 
 def cache_table(results: ResultCache) -> Relation:

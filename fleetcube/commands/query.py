@@ -70,7 +70,8 @@ def sql(
 def serve(settings: Settings) -> None:
     """Serve SQL over the PostgreSQL protocol: `psql -h 127.0.0.1 -p 5433 fleet`."""
     from cubes.results import ResultCache
-    from cubes.serve.own_tables import cache_table
+    from cubes.selfaudit import SelfAudit
+    from cubes.serve.own_tables import audit_table, cache_table
     from cubes.serve.server import serve as serve_sql
     from cubes.session import Session
     from lake.users import Users
@@ -84,7 +85,13 @@ def serve(settings: Settings) -> None:
 
     results = ResultCache(settings.result_cache_mib * 2**20)
 
-    def session() -> Session:
-        return Session(settings, results=results)
+    audit = SelfAudit(settings, Session)
 
-    serve_sql(settings, session, settings.serve_host, settings.serve_port, ready, (cache_table(results),))
+    def session() -> Session:
+        return Session(settings, results=results, audit=audit)
+
+    more = (cache_table(results), audit_table(audit))
+    try:
+        serve_sql(settings, session, settings.serve_host, settings.serve_port, ready, more)
+    finally:
+        audit.close()
