@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from cubes import measures
-from cubes.load import load_cubes
+from cubes.load import load_cubes, load_specs
 from cubes.model import Cube
 from cubes.normal import normalised
 from cubes.plan.querylog import QueryLog
@@ -25,6 +25,7 @@ from cubes.route.explain import explain_lines
 from cubes.route.past import Past
 from cubes.route.receipt import errors_of, make_receipt, notices, path_of
 from cubes.route.statement import Statement
+from cubes.route.suggest import suggest
 from cubes.route.view import Shelf, View
 from cubes.route.widths import beyond
 from cubes.shadow import Sample
@@ -132,8 +133,8 @@ class Session:
                 where=address(settings.lake),
                 todo="Run `fleetcube up`, or name one by --lake.",
             )
-        own = settings.definitions if settings.definitions != Path("") else None
-        known = tuple(load_cubes(own).values() if cubes is None else cubes)
+        self._own = settings.definitions if settings.definitions != Path("") else None
+        known = tuple(load_cubes(self._own).values() if cubes is None else cubes)
         self._clock = clock
         self._duck = connect(settings)
         measures.install(self._duck)
@@ -176,7 +177,8 @@ class Session:
         statement, view = self._planned(sql, raw, view, key)
         planned = perf_counter()
         if explain:
-            lines = explain_lines(statement, whole=policy is None)
+            advice = suggest(statement, view, load_specs(self._own)) if policy is None else {}
+            lines = explain_lines(statement, whole=policy is None, advice=advice)
             table = self._duck.table("SELECT unnest($1) AS plan", [lines])
             errors = [0.0]
         else:
