@@ -3,8 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import lifelake
 import pytest
 from sqllake import START, add_requests
 
@@ -153,3 +155,29 @@ def test_spelling() -> None:
 
 def _ref() -> tables.TableRef:
     return tables.trusted("requests")
+
+
+def test_erased_and_expired_rows_are_never_shown_again(tmp_path: Path) -> None:
+    """An earlier version still has files that hold them; neither rows nor cells of those days answer."""
+    kept = lifelake.Life(tmp_path)
+    kept.land(1, 3, 45)
+    kept.land(2, host="ann")
+    kept.gate()
+    kept.build()
+    version = delta.open_snapshot(kept.settings.lake, tables.trusted("samples")).version
+    sql = f"SELECT host, count(*) FROM samples AS OF VERSION {version} WHERE metric = 'gpu.power' AND ts >= '{{}}'"
+    kept.erase()
+    kept.build()
+    kept.retire()
+    with Session(kept.settings, cubes=[kept.cube]) as session:
+        for raw in (False, True):
+            after = session.query(sql.format(kept.day(1)) + " GROUP BY host", raw=raw)
+            assert after.table.to_pylist() == [{"host": "a", "count": 1}]
+            with pytest.raises(QueryError, match=rf"of {kept.day(2)} as of version {version} are gone: .*erased since"):
+                session.query(sql.format(kept.day(3)) + " GROUP BY host", raw=raw)
+        old = (
+            f"SELECT count(*) FROM samples AS OF VERSION {version} WHERE ts < '{kept.day(30)}' AND metric = 'gpu.power'"
+        )
+        with pytest.raises(QueryError, match=rf"of {kept.day(45)} .*(expired|gone)"):
+            session.query(old, raw=True)
+        assert session.query(old).table.column(0)[0].as_py() == 1

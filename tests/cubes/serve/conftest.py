@@ -202,7 +202,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 
     @contextmanager
     def run(
-        factory: Callable[[], Any] | None = None, settings: dict[str, Any] | None = None, **limits: float
+        factory: Callable[[], Any] | None = None,
+        settings: dict[str, Any] | None = None,
+        more: Any = (),
+        **limits: float,
     ) -> Iterator[Endpoint]:
         given = {"lake": tmp_path_factory.mktemp("serve"), "memory_mib": 512, "threads": 2, **(settings or {})}
         made = Settings(**given)
@@ -215,7 +218,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
-        server = Server(made, factory or stand_in, limits=Limits(**limits))  # type: ignore[arg-type]
+        server = Server(made, factory or stand_in, limits=Limits(**limits), more=more)  # type: ignore[arg-type]
         port = asyncio.run_coroutine_threadsafe(server.start("127.0.0.1", 0), loop).result(10)
         try:
             yield Endpoint(port, server, sessions)
