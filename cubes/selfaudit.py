@@ -34,6 +34,7 @@ _WAITING: Final = 16
 _MOST_ROWS: Final = 200_000
 _LONGEST_S: Final = 120.0
 _NICE: Final = 15
+_CLOSING_S: Final = 10.0
 
 
 class Recomputes(Protocol):
@@ -106,7 +107,8 @@ class SelfAudit:
         if session is not None:
             session.interrupt()
         if self._thread is not None:
-            self._thread.join()
+            # What verifies a cube at that moment is left to end with the process.
+            self._thread.join(_CLOSING_S)
 
     def _run(self) -> None:
         if hasattr(os, "setpriority"):
@@ -165,7 +167,7 @@ class SelfAudit:
         duck = connect(self._settings)
         try:
             for one in statement.answered:
-                accuse(self._settings, duck, one.plan.cube.cube, *_days(one.plan.block.window), data)
+                accuse(self._settings, duck, one.plan.cube.cube, _days(one.plan.block.window), data)
         finally:
             duck.connection.close()
 

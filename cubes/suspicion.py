@@ -32,13 +32,17 @@ _DAY: Final = timedelta(days=1)
 
 
 def accuse(
-    settings: Settings, duck: Duck, cube: Cube, since: date | None, until: date | None, data: Mapping[str, Any]
+    settings: Settings,
+    duck: Duck,
+    cube: Cube,
+    days: tuple[date | None, date | None],
+    data: Mapping[str, Any],
 ) -> list[Suspect]:
-    """Verify the days of a cube that an answer differed over, mark what is wrong, and raise an alert either way.
+    """Verify the days (first, after the last) that an answer differed over, mark what is wrong, raise an alert.
 
     Gives the new marks: none where every cell holds, so that the answer went wrong elsewhere, or where all are marked.
     """
-    first, after = _whole(cube, since, until)
+    first, after = _whole(cube, *days)
     report = verify(settings, duck, cube, since=first, until=after)
     entity = f"cube/{cube.name}"
     if report.holds:
@@ -72,6 +76,7 @@ def clear_held(
     duck: Duck,
     cube: Cube,
     report: VerifyReport,
+    *,
     since: date | None = None,
     until: date | None = None,
 ) -> list[Suspect]:
@@ -102,7 +107,7 @@ def recheck(settings: Settings, duck: Duck, cube: Cube, days: Iterable[date]) ->
         first, after = _days(mark)
         if any(first <= day < after for day in made):
             report = verify(settings, duck, cube, since=first, until=after)
-            cleared += clear_held(settings, duck, cube, report, first, after)
+            cleared += clear_held(settings, duck, cube, report, since=first, until=after)
     return cleared
 
 

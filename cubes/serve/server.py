@@ -231,6 +231,7 @@ def serve(
     host: str,
     port: int,
     ready: Callable[[int], None],
+    *,
     more: Sequence[Relation] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called with the port once clients can connect.

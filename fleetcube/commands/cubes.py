@@ -78,7 +78,7 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
         with progress.step(f"verify {found.name}"):
             result = verify_cube(settings, duck, found, since=_day(since), until=_day(until), progress=note)
         click.echo(verify_text(result))
-        for mark in clear_held(settings, duck, found, result, _day(since), _day(until)):
+        for mark in clear_held(settings, duck, found, result, since=_day(since), until=_day(until)):
             click.echo(f"{found.name}: {mark.grain} cells of {mark.days} hold again and answer again.")
         failed += [] if result.holds else [found.name]
     if failed:

@@ -92,6 +92,6 @@ def serve(settings: Settings) -> None:
 
     more = (cache_table(results), audit_table(audit))
     try:
-        serve_sql(settings, session, settings.serve_host, settings.serve_port, ready, more)
+        serve_sql(settings, session, settings.serve_host, settings.serve_port, ready, more=more)
     finally:
         audit.close()
