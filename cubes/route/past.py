@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cubes.expired import overlap, spans
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lake.tables import TableRef
 
 _NO_DAYS: Final[frozenset[date]] = frozenset()
+_ALWAYS: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,14 @@ class Past:
         return _nothing(shelf, ref) if entry is None else shelf.at(ref, entry.version)
 
     def moment(self, shelf: Shelf) -> datetime:
-        """When it was."""
+        """When it was; of a version the last moment of it: what the gate says of its batch comes just after it."""
         assert self.asked is not None, "versions that are given have no moment"
-        return self.asked.at or _wanted(shelf, self.asked).at
+        if self.asked.at is not None:
+            return self.asked.at
+        mine = _wanted(shelf, self.asked)
+        entries = shelf.history(tables.trusted(self.asked.fact)).entries
+        after = next((one.at for one in entries if one.version > mine.version), _ALWAYS)
+        return max(mine.at, after - timedelta(microseconds=1))
 
     def trusted(self, shelf: Shelf, ref: TableRef, now: datetime) -> Snapshot:
         """The trusted rows of then. Errors: QueryError for a moment to come, or before the first row."""

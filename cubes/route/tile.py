@@ -51,7 +51,8 @@ def tile(statement: Statement, view: View) -> Statement:
         if best is None and not block.reason:
             marked = any(fit.cube.suspect for fit in fits)
             wrong = "cells of the range are marked as wrong (`fleetcube status`)"
-            block = replace(block, reason=wrong if marked else "the range holds no whole bucket")
+            none = "the range holds no whole bucket" + ("" if view.past is None else " whose cells are still there")
+            block = replace(block, reason=wrong if marked else none)
         blocks.append(block)
         plans.append(best)
     return replace(statement, blocks=tuple(blocks), plans=tuple(plans))

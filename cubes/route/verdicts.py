@@ -46,8 +46,11 @@ def gate_of(fact: str, window: Window, sites: frozenset[str] | None, view: View)
     check, day and site; `unjudged` are batches that no verdict is on record of.
     """
     start, end = window.moments()
-    batches, newest = _batches(fact, view), view.fact(fact).trusted.txn("gate") or 0
-    behind = [one for one in batches if one.number <= newest]
+    batches, trusted = _batches(fact, view), view.fact(fact).trusted
+    newest = trusted.txn("gate") or 0
+    # A batch that published nothing moves no version on; it is behind the newest one all the same.
+    ends = view.past is not None or view.shelf.latest(trusted.ref).version == trusted.version
+    behind = [one for one in batches if ends or one.number <= newest]
     met = [one for one in behind if one.may_meet(start, end)]
     held: dict[tuple[int, int], int] = {}
     for one in batches:
@@ -62,7 +65,7 @@ def gate_of(fact: str, window: Window, sites: frozenset[str] | None, view: View)
         "verdicts": {name: count for name, count in counts.items() if count},
         "gaps": sum(one.gaps for one in met),
         "blocked": sum(rows for rows in held.values() if rows > 0),
-        "unjudged": max(0, newest - len(behind)),
+        "unjudged": max(0, newest - sum(one.number <= newest for one in behind)),
         "quarantined": quarantined,
         "kept_aside": aside,
     }
@@ -103,12 +106,17 @@ def _aside(batches: Sequence[_Batch], window: Window, sites: frozenset[str] | No
     found: dict[tuple[str, str | None, str | None], int] = {}
     ends = (window.start, None if window.end is None else window.end - 1)
     days = [None if at is None else moment(at).date().isoformat() for at in ends]
-    for entry in (entry for one in batches for entry in one.checks.get("quarantined", [])):
+    # A row that was released is judged anew: what that found is counted by its own batch.
+    entries = [(entry, 1) for one in batches for entry in one.checks.get("quarantined", [])]
+    entries += [(entry, -1) for one in batches for entry in one.checks.get("released", {}).get("by_check", [])]
+    for entry, sign in entries:
         day, site = entry.get("day"), entry.get("site")
         site = view.aliases.get("site", {}).get(site, site)
         dated = day is None or ((days[0] is None or day >= days[0]) and (days[1] is None or day <= days[1]))
         if dated and (sites is None or site is None or site in sites):
             key = (entry["check"], day, site)
-            found[key] = found.get(key, 0) + entry["rows"]
-    listed = sorted(found, key=lambda key: (key[0], key[1] or "", key[2] or ""))
+            found[key] = found.get(key, 0) + sign * entry["rows"]
+    listed = sorted(
+        (key for key, rows in found.items() if rows > 0), key=lambda key: (key[0], key[1] or "", key[2] or "")
+    )
     return [{"check": key[0], "day": key[1], "site": key[2], "rows": found[key]} for key in listed]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from cubes.build import build
 from cubes.load import load_cubes
 from cubes.require import require
 from cubes.session import Answer, Session
+from ingestion.clean import clean
+from lake.catalogue import load_catalogue
 from lake.duck import Duck
 from lake.errors import QueryError
 from lake.settings import Settings
+from quality.release import release
 from quality.suites import BatchRule, load_suite
 
 SQL = "SELECT metric, avg(value) FROM samples WHERE ts >= '{}' AND ts < '{}' GROUP BY metric"
@@ -65,6 +69,29 @@ def test_the_receipt_says_what_the_gate_said(session: Session) -> None:
     [kept] = block["gate"]["kept_aside"]
     assert (kept["day"], kept["site"], kept["rows"]) == ("2026-11-02", "rome", 1)
     assert block["quarantined"] == {kept["check"]: 1}
+
+
+def test_an_earlier_version_had_a_verdict_of_its_own(session: Session) -> None:
+    for version, days in ((1, "02"), (2, "03")):
+        answer = ask(session, "01", days, as_of=f"samples@{version}")
+        assert answer.receipt["blocks"][0]["gate"]["verdicts"] == {"passed": version}
+    require("passed", ask(session, "01", "04", as_of="samples@1"))
+
+
+def test_a_release_is_told(session: Session, settings: Settings, duck: Duck) -> None:
+    """Released rows are judged anew: the same fault is not counted twice, and what passes is no longer kept aside."""
+    with_unknown = [_row(8, "2026-11-01", "7", metric="gpu.unheard_of")]
+    land(settings, duck, "samples", with_unknown)
+    gate(settings, duck)
+    build(settings, duck, load_cubes()["infrastructure"])
+    before = ask(session, "01", "04").receipt["blocks"][0]["quarantined"]
+    assert sorted(before.values()) == [1, 1]
+    accepting = replace(settings, unknown_metrics="accept")
+    [done] = release(accepting, duck, "samples", {}, clean=clean, catalogue=load_catalogue())
+    assert (done.rows["released"], done.rows["trusted"], done.rows["quarantine"]) == (2, 1, 1)
+    build(settings, duck, load_cubes()["infrastructure"])
+    assert ask(session, "01", "04").receipt["blocks"][0]["quarantined"] == {"bad_number": 1}
+    require("passed", ask(session, "01", "02"))
 
 
 def test_warned_and_blocked_batches(session: Session, settings: Settings, duck: Duck) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lifelake
 import pytest
+from sqlcorpus import queries, same
 from sqllake import START, add_requests
 
 from cubes.build import build, refresh
@@ -121,6 +122,16 @@ def test_what_vacuum_took_is_refused_with_the_nearest(life: Life) -> None:
     assert life.ask(f" AS OF VERSION {third}", raw=True).table.to_pylist() == life.told[second]
 
 
+def test_cells_that_are_gone_leave_it_to_the_rows(life: Life) -> None:
+    first, second = life.publish(), life.publish()
+    compact_cube(life.settings, life.duck, life.cube, whole=True)
+    assert vacuum(life.settings.lake, [(table_of(life.cube), [], [])], grace=timedelta(0), now=utc_now(), apply=True)
+    answer = life.check(first)
+    assert answer.path == "raw"
+    assert "whose cells are still there" in answer.notices[0]
+    assert life.check(second).path == "cube"
+
+
 def test_refusals(life: Life) -> None:
     for clause, message in (
         (" AS OF VERSION 1", "there is no version 1 of requests. There is none yet"),
@@ -181,3 +192,12 @@ def test_erased_and_expired_rows_are_never_shown_again(tmp_path: Path) -> None:
         with pytest.raises(QueryError, match=rf"of {kept.day(45)} .*(expired|gone)"):
             session.query(old, raw=True)
         assert session.query(old).table.column(0)[0].as_py() == 1
+
+
+def test_as_of_now_is_now(asked: Session) -> None:
+    """Every question of the corpus, asked as of this moment, is answered as it is without; so is EXPLAIN's path."""
+    moment = iso(utc_now())
+    for query in [one for pattern in ("requests.slt", "samples.slt") for one in queries(pattern)][::4]:
+        then, now = asked.query(query.sql, as_of=moment), asked.query(query.sql)
+        same(then, now, query.place)
+        assert then.path == now.path
