@@ -125,6 +125,7 @@ def test_what_vacuum_took_is_refused_with_the_nearest(life: Life) -> None:
 def test_cells_that_are_gone_leave_it_to_the_rows(life: Life) -> None:
     first, second = life.publish(), life.publish()
     compact_cube(life.settings, life.duck, life.cube, whole=True)
+    life.publish()
     assert vacuum(life.settings.lake, [(table_of(life.cube), [], [])], grace=timedelta(0), now=utc_now(), apply=True)
     answer = life.check(first)
     assert answer.path == "raw"
