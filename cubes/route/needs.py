@@ -54,6 +54,12 @@ def needs(block: Block, state: CubeState, view: View) -> list[Edit]:
     return found
 
 
+def counted(block: Block, cube: Cube) -> list[Edit]:
+    """The dimensions by which exact numbers of distinct values are counted, where there are more than hashes keep."""
+    columns = {term.distinct.column for term in block.terms if term.distinct is not None and term.distinct.exact}
+    return [_dimension(name) for name in sorted(columns - set(cube.dimensions))]
+
+
 def _filter(block: Block, cube: Cube) -> list[Edit]:
     if not cube.where or not parts_of(cube.where) - {predicate_key(node) for node in implied(block, cube)}:
         return []
@@ -65,11 +71,11 @@ def _dimensions(wanted: Iterable[str], block: Block, cube: Cube, view: View) -> 
     names = {key for name in wanted if name in derived and name not in cube.dimensions for key in keys(derived[name])}
     names |= {name for name in wanted if name not in derived}
     texts = {column.name for column in fact.dimensions if column.type == "string"}
-    return [
-        Edit(f"dimension {name}", lambda said, name=name: said["dimensions"].append(name))  # type: ignore[misc]
-        for name in sorted(names - set(cube.dimensions))
-        if name in texts
-    ]
+    return [_dimension(name) for name in sorted(names - set(cube.dimensions)) if name in texts]
+
+
+def _dimension(name: str) -> Edit:
+    return Edit(f"dimension {name}", lambda said: said["dimensions"].append(name))
 
 
 def _grains(block: Block, cube: Cube) -> list[Edit]:

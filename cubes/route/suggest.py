@@ -18,7 +18,7 @@ from cubes.route.bind import bind
 from cubes.route.blocks import blocks
 from cubes.route.match import match
 from cubes.route.named import named
-from cubes.route.needs import Edit, Fields, needs
+from cubes.route.needs import Edit, Fields, counted, needs
 from cubes.route.observed import observed
 from cubes.route.parse import parse
 from cubes.route.policy import policy
@@ -86,15 +86,27 @@ def _change(place: int, statement: Statement, view: View, fields: Fields, *, is_
             return None
         held = _as_if_built(cube, statement.blocks[place], view)
         tried, seen = _planned(statement.text, cube, held, view)
-        if tried.plans[place] is not None:
+        block = tried.blocks[place]
+        found: Sequence[Edit] = ()
+        if tried.plans[place] is None:
+            found = needs(block, held, seen) if tried.candidates[place] else ()
+        elif edits or is_new or _waits(cube, statement.blocks[place], view):
             return Change(cube, tuple(edits), _differing(fields, said, is_new), is_new)
-        found: Sequence[Edit] = needs(tried.blocks[place], held, seen) if tried.candidates[place] else ()
+        else:
+            # It fits but for the number of distinct values, which only a look at the cells told.
+            found = counted(block, cube)
         if not found:
             return None
         for edit in found:
             edit.make(said)
         edits += [edit.said for edit in found]
     return None
+
+
+def _waits(cube: Cube, block: Block, view: View) -> bool:
+    """Whether the cube as it is declared has yet to be built, or built anew."""
+    held = next((one for one in view.fact(block.fact).cubes if one.cube.digest == cube.digest), None)
+    return held is None or held.withdrawn or bool(held.stale)
 
 
 def _planned(text: str, cube: Cube, held: CubeState, view: View) -> tuple[Statement, View]:

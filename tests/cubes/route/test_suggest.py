@@ -126,6 +126,25 @@ def test_a_filter_that_is_in_the_way(settings: Settings, tmp_path: Path) -> None
         assert session.query(sql).path == "cube"
 
 
+def test_more_values_than_hashes(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "definitions"
+    (folder / "serving.yaml").unlink()
+    form = "cube: users\nfact: requests\ngrains: [1h, 1d]\ndimensions: [model]\nmeasures:\n"
+    (folder / "users.yaml").write_text(form + "  users: {distinct: user_hash, exact_to: 16}\n")
+    duck = connect(settings)
+    build(settings, duck, load_cubes()["users"])
+    sql = "SELECT count(DISTINCT user_hash) FROM requests"
+    lines = explained(settings, sql)
+    assert "more than 16 values of user_hash" in lines[1]
+    assert any(line.startswith("  would fit: cube users with dimension user_hash") for line in lines)
+    apply(lines, folder)
+    build(settings, duck, load_cubes()["users"])
+    duck.connection.close()
+    with Session(settings) as session:
+        answer = session.query(sql)
+        assert (answer.path, answer.table.column(0)[0].as_py()) == ("cube", 20)
+
+
 def test_where_nothing_helps_it_says_so(settings: Settings) -> None:
     lines = explained(settings, f"SELECT sum(output_tokens * 2) FROM requests WHERE {RANGE}")
     assert not any("would fit" in line for line in lines)
