@@ -63,7 +63,7 @@ class StandIn:
             path=receipt["path"],
             notices=notices,
             receipt=receipt,
-            outline=receipt,
+            outline={"outline": receipt["path"]},
             columns=columns,
         )
 
