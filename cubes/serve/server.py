@@ -135,6 +135,9 @@ class Server:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             sock.setblocking(False)
+            # asyncio does so for sockets of its own making only; else each small answer waits for a delayed
+            # acknowledgement, some 40 ms.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # Those at the door are no clients yet; they too are counted.
             if len(self._tasks) >= 2 * self._most + _AT_THE_DOOR:
                 sock.close()
