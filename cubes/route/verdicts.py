@@ -7,7 +7,7 @@ published nothing no times are known, so it counts wherever it held rows back or
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +37,16 @@ class _Batch:
         """Whether its rows may lie in [start, end); unknown times may."""
         before = end is not None and self.first is not None and self.first >= end
         return not (before or (start is not None and self.last is not None and self.last < start))
+
+    def kept_aside(self) -> Iterator[tuple[Mapping[str, Any], int]]:
+        """(rows by check, day and site, 1 or -1): kept aside by this batch, or released from what others kept."""
+        yield from ((entry, 1) for entry in self.checks.get("quarantined", []))
+        # Withdrawn rows are kept aside too, told by day alone; what is erased is kept nowhere.
+        check = "undone" if self.verdict == "undone" else "conflict"
+        days = self.checks.get("withdrawn", []) if self.verdict != "erased" else []
+        yield from (({"check": check, **entry}, 1) for entry in days)
+        # A row that was released is judged anew: what that found is counted above.
+        yield from ((entry, -1) for entry in self.checks.get("released", {}).get("by_check", []))
 
 
 def gate_of(fact: str, window: Window, sites: frozenset[str] | None, view: View) -> dict[str, Any]:
@@ -106,15 +116,15 @@ def _aside(batches: Sequence[_Batch], window: Window, sites: frozenset[str] | No
     found: dict[tuple[str, str | None, str | None], int] = {}
     ends = (window.start, None if window.end is None else window.end - 1)
     days = [None if at is None else moment(at).date().isoformat() for at in ends]
-    # A row that was released is judged anew: what that found is counted by its own batch.
-    entries = [(entry, 1) for one in batches for entry in one.checks.get("quarantined", [])]
-    entries += [(entry, -1) for one in batches for entry in one.checks.get("released", {}).get("by_check", [])]
-    for entry, sign in entries:
-        day, site = entry.get("day"), entry.get("site")
-        site = view.aliases.get("site", {}).get(site, site)
+    for entry, sign in (pair for one in batches for pair in one.kept_aside()):
+        day: str | None = entry.get("day")
+        site: str | None = entry.get("site")
+        site = site if site is None else view.aliases.get("site", {}).get(site, site)
         dated = day is None or ((days[0] is None or day >= days[0]) and (days[1] is None or day <= days[1]))
         if dated and (sites is None or site is None or site in sites):
-            key = (entry["check"], day, site)
+            key: tuple[str, str | None, str | None] = (entry["check"], day, site)
+            if sign < 0 and key not in found:
+                key = (entry["check"], day, None)
             found[key] = found.get(key, 0) + sign * entry["rows"]
     listed = sorted(
         (key for key, rows in found.items() if rows > 0), key=lambda key: (key[0], key[1] or "", key[2] or "")

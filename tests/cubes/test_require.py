@@ -21,6 +21,7 @@ from lake.errors import QueryError
 from lake.settings import Settings
 from quality.release import release
 from quality.suites import BatchRule, load_suite
+from quality.undo import undo_batch
 
 SQL = "SELECT metric, avg(value) FROM samples WHERE ts >= '{}' AND ts < '{}' GROUP BY metric"
 
@@ -91,6 +92,18 @@ def test_a_release_is_told(session: Session, settings: Settings, duck: Duck) -> 
     assert (done.rows["released"], done.rows["trusted"], done.rows["quarantine"]) == (2, 1, 1)
     build(settings, duck, load_cubes()["infrastructure"])
     assert ask(session, "01", "04").receipt["blocks"][0]["quarantined"] == {"bad_number": 1}
+    require("passed", ask(session, "01", "02"))
+
+
+def test_what_was_undone_is_kept_aside_until_it_is_released(session: Session, settings: Settings, duck: Duck) -> None:
+    cube = load_cubes()["infrastructure"]
+    undo_batch(settings, duck, "samples", 1, reason="wrong")
+    build(settings, duck, cube)
+    assert ask(session, "01", "02").receipt["blocks"][0]["quarantined"] == {"undone": 2}
+    with pytest.raises(QueryError, match="2 rows failed undone"):
+        require("passed", ask(session, "01", "02"))
+    release(settings, duck, "samples", {"check": "undone"}, clean=clean, catalogue=load_catalogue())
+    build(settings, duck, cube)
     require("passed", ask(session, "01", "02"))
 
 
