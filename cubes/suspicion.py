@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from cubes.expired import expired
 from cubes.segments import table_of
 from cubes.stored import inherited
 from cubes.verify import VerifyReport, verify
@@ -81,10 +82,12 @@ def clear_held(
     until: date | None = None,
 ) -> list[Suspect]:
     """Clear the marks inside a range of days that a verification has found to hold; gives what was cleared."""
-    wrong = set(report.places)
+    wrong, gone = set(report.places), expired(duck, settings.lake, cube).days
 
     def holds(mark: Suspect) -> bool:
         first, after = _days(mark)
+        if _touches(mark, gone):
+            return False  # what has expired is not verified by rows
         inside = (since is None or first >= since) and (until is None or after <= until)
         return inside and not any(grain == mark.grain and mark.first <= day <= mark.last for grain, day in wrong)
 
@@ -101,11 +104,11 @@ def clear_held(
 
 def recheck(settings: Settings, duck: Duck, cube: Cube, days: Iterable[date]) -> list[Suspect]:
     """Verify the marks that touch these days, which were made anew, and clear those that hold; gives the cleared."""
-    made = set(days)
+    made, gone = set(days), expired(duck, settings.lake, cube).days
     cleared = []
     for mark in active_marks(settings, duck, cube):
         first, after = _days(mark)
-        if any(first <= day < after for day in made):
+        if _touches(mark, made) and not _touches(mark, gone):
             report = verify(settings, duck, cube, since=first, until=after)
             cleared += clear_held(settings, duck, cube, report, since=first, until=after)
     return cleared
@@ -156,6 +159,11 @@ def _whole(cube: Cube, since: date | None, until: date | None) -> tuple[date | N
         since = None if since is None else grain.floor(_midnight(since)).date()
         until = None if until is None else grain.ceil(_midnight(until)).date()
     return since, until
+
+
+def _touches(mark: Suspect, days: Iterable[date]) -> bool:
+    first, after = _days(mark)
+    return any(first <= day < after for day in days)
 
 
 def _days(mark: Suspect) -> tuple[date, date]:

@@ -22,8 +22,10 @@ from cubes.suspicion import active_marks, clear_held, recheck
 from cubes.verify import verify
 from fleetcube.status import lake_status, status_text
 from lake import delta, tables
+from lake.deletions import Deletion, record_deletions
 from lake.duck import Duck, connect
 from lake.settings import Settings
+from lake.suspects import Suspect, record_suspects
 
 CUBE = load_cubes()["serving"]
 SQL = "SELECT model, count(*) AS n, sum(output_tokens) FROM requests WHERE ts < '2026-10-07 12:00' GROUP BY 1 LIMIT 50"
@@ -128,6 +130,18 @@ def test_where_every_grain_is_wrong_rows_answer(made: tuple[Settings, Duck]) -> 
         assert {one.grain for one in clear_held(settings, duck, CUBE, verify(settings, duck, CUBE))} == set(CUBE.grains)
         assert session.query(SQL, as_of=f"requests@{then}").path == "cube"
         assert session.query(SQL).path == "cube"
+
+
+def test_what_has_expired_is_never_cleared(made: tuple[Settings, Duck]) -> None:
+    settings, duck = made
+    mark = Suspect("mark", CUBE.name, CUBE.digest, "1d", DAY, DAY, 1)
+    record_suspects(duck, settings.lake, [mark])
+    gone = Deletion("trusted", CUBE.fact, 1, "old", segment=str(DAY), proof={"cubes": {CUBE.digest: {}}})
+    record_deletions(duck, settings.lake, 1, [gone])
+    report = verify(settings, duck, CUBE)
+    assert report.holds
+    assert clear_held(settings, duck, CUBE, report) == recheck(settings, duck, CUBE, [DAY]) == []
+    assert len(active_marks(settings, duck, CUBE)) == 1
 
 
 def test_the_choice_is_by_seed_and_the_queue_is_short(settings: Settings) -> None:
