@@ -5,24 +5,30 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from cubes import measures
-from cubes.load import load_cubes
+from cubes.load import load_cubes, load_specs
 from cubes.model import Cube
+from cubes.normal import normalised
 from cubes.plan.querylog import QueryLog
+from cubes.results import Kept, Key, ResultCache
 from cubes.route import route
+from cubes.route.asof import read_setting
 from cubes.route.explain import explain_lines
+from cubes.route.past import Past
 from cubes.route.receipt import errors_of, make_receipt, notices, path_of
 from cubes.route.statement import Statement
+from cubes.route.suggest import suggest
 from cubes.route.view import Shelf, View
 from cubes.route.widths import beyond
+from cubes.shadow import Sample
 from lake.duck import connect, text_literal
 from lake.errors import LakeError, QueryError
 from lake.places import address
@@ -34,10 +40,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cubes.access import Policy
+    from cubes.selfaudit import SelfAudit
 
 _PLANS_KEPT: Final = 256
 # The folders of tables that statements and their receipts read; `_secrets`, `_inbox` and the audit log are no such.
-_READ: Final = tuple("trusted cubes lookups deletions batches quarantine gaps builds ledger holds".split())
+_READ: Final = tuple("trusted cubes lookups deletions suspects batches quarantine gaps builds ledger holds".split())
 
 # The engine never sees a user's text, and could do nothing with one that it may not do for us.
 _LOCKS: Final = (
@@ -81,14 +88,21 @@ class Answer:
 
     `path` is cube, cube+raw, mixed, raw or constant; `notices` say which blocks were pushed down, and why. Where pages
     were asked for, `table` may be the first of several and `rest` gives the others; the session is busy until its end.
+    `cached` answers were made before, at the very versions of now.
     """
 
     columns: tuple[OutputColumn, ...]
     table: pa.Table
     path: str
     notices: tuple[str, ...]
-    _make_receipt: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
+    _make_receipt: Callable[..., dict[str, Any]] = field(repr=False, compare=False)
     rest: Generator[pa.RecordBatch, None, None] | None = field(default=None, repr=False, compare=False)
+    cached: bool = False
+
+    @cached_property
+    def outline(self) -> dict[str, Any]:
+        """The receipt without what must be counted first: it asks no query."""
+        return self._make_receipt(counted=False)
 
     @cached_property
     def receipt(self) -> dict[str, Any]:
@@ -105,16 +119,22 @@ class Session:
         *,
         cubes: Iterable[Cube] | None = None,
         clock: Callable[[], datetime] = utc_now,
+        results: ResultCache | None = None,
+        audit: SelfAudit | None = None,
     ) -> None:
-        """Open the lake of the settings with every declared cube (or just `cubes`); LakeError where there is none."""
+        """Open the lake of the settings with every declared cube (or just `cubes`); LakeError where there is none.
+
+        `results` keeps answers for several sessions; without it the session has a store of its own. `audit` asks some
+        of them again, of rows.
+        """
         if not has_files(settings.lake):
             raise LakeError(
                 "there is no lake here.",
                 where=address(settings.lake),
                 todo="Run `fleetcube up`, or name one by --lake.",
             )
-        own = settings.definitions if settings.definitions != Path("") else None
-        known = tuple(load_cubes(own).values() if cubes is None else cubes)
+        self._own = settings.definitions if settings.definitions != Path("") else None
+        known = tuple(load_cubes(self._own).values() if cubes is None else cubes)
         self._clock = clock
         self._duck = connect(settings)
         measures.install(self._duck)
@@ -124,7 +144,9 @@ class Session:
             self._duck.execute(text)
         self._shelf = Shelf(settings.lake.resolve(), self._duck, known)
         self._log = QueryLog(settings.lake.resolve(), clock)
-        self._plans: OrderedDict[tuple[str, bool, bool, str], tuple[Statement, View]] = OrderedDict()
+        self._plans: OrderedDict[Key, tuple[Statement, View]] = OrderedDict()
+        self._audit = audit
+        self.results = ResultCache(settings.result_cache_mib * 2**20) if results is None else results
 
     def query(
         self,
@@ -135,20 +157,28 @@ class Session:
         explain: bool = False,
         policy: Policy | None = None,
         page_rows: int = 0,
+        as_of: str = "",
     ) -> Answer:
         """Answer one statement.
 
         `raw` answers from trusted rows at the same versions, `fresh` also from rows newer than the cubes, `explain`
         gives the plan as lines instead of rows, `policy` is what the user may read (None: the operator, everything).
-        With `page_rows` an answer from rows comes page by page (`Answer.rest`), in bounded memory.
+        With `page_rows` an answer from rows comes page by page (`Answer.rest`), in bounded memory. `as_of` is a moment
+        or `fact@version`; an AS OF of the statement's own goes over it.
         Errors: QueryError with what to do.
         """
         started = perf_counter()
         rest: Generator[pa.RecordBatch, None, None] | None = None
-        statement, view = self._planned(sql, raw, fresh, policy)
+        asked = read_setting(as_of)
+        view = self.view(fresh=fresh, policy=policy, past=None if asked is None else Past(asked))
+        key = (normalised(sql), str(raw), str(fresh), str(asked or ""), "" if policy is None else policy.digest)
+        if not explain and (found := self._kept(key, view, started)) is not None:
+            return found
+        statement, view = self._planned(sql, raw, view, key)
         planned = perf_counter()
         if explain:
-            lines = explain_lines(statement, whole=policy is None)
+            advice = suggest(statement, view, load_specs(self._own)) if policy is None else {}
+            lines = explain_lines(statement, whole=policy is None, advice=advice)
             table = self._duck.table("SELECT unnest($1) AS plan", [lines])
             errors = [0.0]
         else:
@@ -161,21 +191,25 @@ class Session:
             errors = errors_of(statement)
         latency_ms = {"plan": (planned - started) * 1e3, "execute": (perf_counter() - planned) * 1e3}
         told = () if explain else self._log.add(statement, view, sum(latency_ms.values()))
-        return Answer(
-            tuple(
-                OutputColumn(column.name, _sql_type(str(column.type)), error)
-                for column, error in zip(table.schema, errors, strict=True)
-            ),
-            table,
-            path_of(statement),
-            (*notices(statement), *(() if explain else beyond(statement, table)), *told),
-            lambda: make_receipt(statement, view, latency_ms),
-            rest,
-        )
+        said = (*notices(statement), *(() if explain else beyond(statement, table)))
+        if not explain and rest is None and not statement.volatile:
+            kept = (tuple(view.pins), tuple(view.lookups))
+            self.results.keep(key, Kept(statement, view.vector(), *kept, view.barred, view.past, table, said))
+        if not explain:
+            self._offer(statement, view)
+        columns = _columns(table, errors)
+        receipt = partial(make_receipt, statement, view, latency_ms)
+        return Answer(columns, table, path_of(statement), (*said, *told), receipt, rest)
 
-    def view(self, *, fresh: bool = False, policy: Policy | None = None) -> View:
-        """The versions that a statement would see now; nothing is pinned until a fact is named."""
-        return View(self._shelf, self._clock(), fresh, policy)
+    def view(self, *, fresh: bool = False, policy: Policy | None = None, past: Past | None = None) -> View:
+        """The versions that a statement would see now (or then); nothing is pinned until a fact is named."""
+        return View(self._shelf, self._clock(), fresh, policy, past=past)
+
+    def recompute(self, sample: Sample, sql: str, *, raw: bool) -> tuple[Statement, pa.Table]:
+        """A statement at the versions of an earlier answer; nothing of it is kept."""
+        view = View(self._shelf, sample.now, policy=sample.policy, past=Past(versions=sample.versions))
+        statement = route(sql, view, raw=raw)
+        return statement, self._duck.table(statement.sql)
 
     def interrupt(self) -> None:
         """Stop the running statement; nothing happens when idle."""
@@ -204,7 +238,7 @@ class Session:
         except QueryError as error:
             if view.policy is None or error.code == "57014":
                 raise
-        barred = View(self._shelf, view.now, view.fresh, view.policy, barred=True)
+        barred = view.barring()
         statement = route(statement.text, barred, raw=statement.raw)
         return statement, barred, self._duck.table(statement.sql)
 
@@ -218,7 +252,7 @@ class Session:
         import pyarrow as pa
 
         if view.policy is not None:
-            view = View(self._shelf, view.now, view.fresh, view.policy, barred=True)
+            view = view.barring()
             statement = route(statement.text, view, raw=statement.raw)
         batches = self._duck.stream(statement.sql, rows)
         held = [batch for _, batch in zip(range(2), batches, strict=False)]
@@ -226,15 +260,36 @@ class Session:
         rest = None if second is None else _following(second, batches)
         return statement, view, pa.Table.from_batches(held), rest
 
-    def _planned(self, sql: str, raw: bool, fresh: bool, policy: Policy | None) -> tuple[Statement, View]:
+    def _offer(self, statement: Statement, view: View) -> None:
+        if self._audit is not None and statement.answered:
+            self._audit.offer(lambda: Sample(statement.text, view.vector(), view.now, view.policy))
+
+    def _kept(self, key: Key, view: View, started: float) -> Answer | None:
+        """An answer that was given before, where every version is still that of now."""
+        kept = self.results.find(key)
+        hit = False
+        if kept is not None:
+            view = replace(view, barred=kept.barred, past=kept.past, pins={}, lookups={})
+            hit = view.repin(kept.facts, kept.lookups).vector() == kept.versions
+        self.results.note(key, hit=hit)
+        if kept is None or not hit:
+            return None
+        self._offer(kept.statement, view)
+        latency_ms = {"plan": (perf_counter() - started) * 1e3, "execute": 0.0}
+        told = self._log.add(kept.statement, view, latency_ms["plan"])
+        columns = _columns(kept.table, errors_of(kept.statement))
+        receipt = partial(make_receipt, kept.statement, view, latency_ms, cached=True)
+        notes = (*kept.notices, *told)
+        return Answer(columns, kept.table, path_of(kept.statement), notes, receipt, cached=True)
+
+    def _planned(self, sql: str, raw: bool, view: View, key: Key) -> tuple[Statement, View]:
         """The plan, from the cache when every version is still the newest."""
-        view = self.view(fresh=fresh, policy=policy)
-        key = (sql, raw, fresh, "" if policy is None else policy.digest)
         held = self._plans.get(key)
-        if held is not None and held[1].vector() == view.repin(held[1]).vector():
-            self._plans.move_to_end(key)
-            return held[0], view
-        view = View(self._shelf, view.now, fresh, policy)
+        if held is not None:
+            again = replace(view, past=held[1].past, pins={}, lookups={})
+            if held[1].vector() == again.repin(held[1].pins, held[1].lookups).vector():
+                self._plans.move_to_end(key)
+                return held[0], again
         statement = route(sql, view, raw=raw)
         if not statement.volatile:
             self._plans[key] = (statement, view)
@@ -247,6 +302,13 @@ def _following(second: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Gen
     """The second batch and all behind it; to close it is to let the engine's result go."""
     yield second
     yield from batches
+
+
+def _columns(table: pa.Table, errors: Iterable[float]) -> tuple[OutputColumn, ...]:
+    return tuple(
+        OutputColumn(column.name, _sql_type(str(column.type)), error)
+        for column, error in zip(table.schema, errors, strict=True)
+    )
 
 
 def _sql_type(arrow: str) -> str:

@@ -24,18 +24,23 @@ _WORDS: Final = frozenset(
 
 def to_yaml(spec: CubeSpec) -> str:
     """The definition as YAML: a line for each field, and one for each measure."""
+    return "\n".join(field_lines(plain_fields(spec))) + "\n"
+
+
+def field_lines(fields: Mapping[str, Any]) -> list[str]:
+    """Fields of a definition as lines of YAML."""
     lines = []
-    for name, value in _fields(spec).items():
+    for name, value in fields.items():
         if name == "measures":
             lines += [f"{name}:", *(f"  {key}: {_flow(one)}" for key, one in value.items())]
         else:
             lines.append(f"{name}: {_flow(value)}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def to_sql(spec: CubeSpec) -> str:
     """The definition as a CREATE CUBE statement; see `cubes.declare` for its grammar."""
-    said = _fields(spec)
+    said = plain_fields(spec)
     comment = f" COMMENT {_text(said['description'])}" if "description" in said else ""
     items = [", ".join(map(_name, said["dimensions"])), *_derived(said)]
     items += [_measure(*one) for one in said["measures"].items()]
@@ -57,7 +62,7 @@ def to_sql(spec: CubeSpec) -> str:
     return "\n".join(lines) + ";\n"
 
 
-def _fields(spec: CubeSpec) -> dict[str, Any]:
+def plain_fields(spec: CubeSpec) -> dict[str, Any]:
     """What the definition says, as plain values, without what it leaves to its default."""
     said = spec.model_dump(exclude_defaults=True)
     for measure in said["measures"].values():

@@ -42,7 +42,8 @@ class VerifyReport:
 
     `cells` and `slots` count what was recomputed; `differences` counts cells and slots that are missing, too many or
     of another value, and `shown` says the first of them in words. `digests` are those of the stored, merged contents
-    by (grain, segment): equal contents give equal digests, however many builds wrote them.
+    by (grain, segment): equal contents give equal digests, however many builds wrote them. `places` are the (grain,
+    day) of what differs, `strays` counts what no definition asks for, which has no place; `version` is the table's.
     """
 
     cube: str
@@ -55,6 +56,9 @@ class VerifyReport:
     shown: tuple[str, ...]
     digests: tuple[tuple[str, str, str], ...]
     seconds: float
+    places: tuple[tuple[str, date], ...] = ()
+    strays: int = 0
+    version: int = -1
 
     @property
     def holds(self) -> bool:
@@ -67,6 +71,7 @@ class _Comparison:
     """Two relations with the same columns, of which `keys` name a cell or slot; equal if the cube is right."""
 
     title: str
+    grain: str
     expected: str
     stored: str
     keys: tuple[str, ...]
@@ -100,7 +105,8 @@ def verify(
     rows = source.relation(duck, days)
     stored = f"(SELECT * FROM {duck.scan(cells)} WHERE {_within(since, until)} AND {gone.spares(cube.grains)})"
     compared = {False: 0, True: 0}
-    differences, shown = _strays(duck, cube, stored, gone)
+    strays, shown = _strays(duck, cube, stored, gone)
+    differences, places = strays, set[tuple[str, date]]()
     slotted = [one for one in cube.sketches if one.kind == "quantiles" and one.column != histograms.COUNTS]
     for sketch in slotted:
         _find_slots(duck, sketch, rows)
@@ -108,10 +114,11 @@ def verify(
     for place, comparison in enumerate(comparisons):
         if progress is not None:
             progress(comparison.title, place, len(comparisons))
-        count, wrong, texts = _compare(duck, comparison)
+        count, wrong, texts, days = _compare(duck, comparison)
         compared[comparison.is_slots] += count
         differences += wrong
         shown += texts
+        places |= {(comparison.grain, day) for day in days}
     for sketch in slotted:
         duck.execute(f"DROP TABLE fc_found_{sketch.column}")
     return VerifyReport(
@@ -125,6 +132,9 @@ def verify(
         shown=tuple(shown[:_SHOWN]),
         digests=tuple(_digests(duck, cube, stored)),
         seconds=time.monotonic() - started,
+        places=tuple(sorted(places)),
+        strays=strays,
+        version=cells.version,
     )
 
 
@@ -184,6 +194,7 @@ def _cells(cube: Cube, grain: str, cuboid: int, *, rows: str, stored: str) -> _C
     merges = "".join(f", {merge_sql(state)} AS {quoted(state.name)}" for state in cube.states)
     return _Comparison(
         title=f"{grain} cells by {', '.join(cube.kept(cuboid)) or 'nothing'}",
+        grain=grain,
         expected=f"""SELECT {_bucket(grain)} AS bucket{dims}, count(*) AS rows{partials}
             FROM {rows} GROUP BY {_bucket(grain)}{dims}""",
         stored=f"""SELECT bucket{dims}, CAST(sum(rows) AS BIGINT) AS rows{merges}
@@ -209,6 +220,7 @@ def _slots(cube: Cube, grain: str, cuboid: int, sketch: Sketch, *, rows: str, st
     smallest = f" QUALIFY {rank} <= {sketch.most}" if distinct else ""
     return _Comparison(
         title=f"{grain} slots of {sketch.name} by {', '.join(cube.kept(cuboid)) or 'nothing'}",
+        grain=grain,
         expected=f"""SELECT bucket{dims}, CAST(slot AS BIGINT) AS slot, CAST(sum(fc_n) AS BIGINT) AS n
             FROM {slotted} GROUP BY bucket{dims}, slot{smallest}""",
         stored=f"""SELECT bucket{dims}, slot, CAST(sum(n) AS BIGINT) AS n FROM {stored}
@@ -241,8 +253,8 @@ def _bucket(grain: str) -> str:
     return f"make_timestamptz(epoch_us(ts) - ((epoch_us(ts) - {origin}) % {length} + {length}) % {length})"
 
 
-def _compare(duck: Duck, comparison: _Comparison) -> tuple[int, int, list[str]]:
-    """How many were expected, how many differ, and the first differences in words."""
+def _compare(duck: Duck, comparison: _Comparison) -> tuple[int, int, list[str], list[date]]:
+    """How many were expected, how many differ, the first differences in words, and the days of all."""
     # Equal lines of both sides cancel out; nulls are equal to nulls, as in any GROUP BY.
     duck.execute(
         f"""CREATE OR REPLACE TEMP TABLE fc_compared AS
@@ -258,12 +270,13 @@ def _compare(duck: Duck, comparison: _Comparison) -> tuple[int, int, list[str]]:
                 count(DISTINCT row({keys})) FILTER (WHERE fc_balance <> 0) FROM fc_compared"""
         )
         if not wrong:
-            return count, 0, []
+            return count, 0, [], []
         columns = [str(row[0]) for row in duck.sql("DESCRIBE fc_compared")]
         shown = duck.sql(
             f"SELECT * FROM fc_compared WHERE fc_balance <> 0 ORDER BY {keys}, fc_balance LIMIT {2 * _SHOWN}"
         )
-        return count, wrong, _in_words(comparison, columns, shown)
+        days = duck.sql("SELECT DISTINCT CAST(bucket AS DATE) FROM fc_compared WHERE fc_balance <> 0")
+        return count, wrong, _in_words(comparison, columns, shown), [day for (day,) in days]
     finally:
         duck.execute("DROP TABLE fc_compared")
 

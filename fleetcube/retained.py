@@ -70,7 +70,7 @@ def _tables(settings: Settings) -> Iterator[tuple[TableRef, list[int], list[str]
         yield tables.trusted(fact), sorted(set(stands.get(fact, []))), [f"gate/{fact}"]
     for ref in (tables.QUARANTINE, tables.GAPS, tables.SEEN, tables.BATCHES):
         yield ref, [], [f"gate/{fact}" for fact in load_facts()]
-    for ref in (tables.BUILDS, tables.LEDGER, tables.DELETIONS, tables.HOLDS):
+    for ref in (tables.BUILDS, tables.LEDGER, tables.DELETIONS, tables.HOLDS, tables.SUSPECTS, tables.ALERTS):
         yield ref, [], ["upkeep"]
     for name in load_lookups():
         yield tables.lookup(name), [], [tables.lookup(name).key]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any, Final
 
-from fleetcube.cube_state import cube_states
+from cubes.suspicion import active_marks
+from fleetcube.cube_state import chosen_cubes, cube_states
 from lake.delta import open_snapshot
-from lake.duck import connect
+from lake.duck import Duck, connect
 from lake.facts import load_facts
 from lake.intents import read_intents
 from lake.places import address
@@ -25,7 +27,8 @@ def lake_status(settings: Settings) -> dict[str, Any]:
 
     `rows` come from transaction numbers and the batches table; the rows that the tables hold are counted by themselves
     and must agree. A step that runs now, or was killed, publishes table by table: then the two are counted again for a
-    while, and what still differs is told as `unfinished` beside the step, not as a problem.
+    while, and what still differs is told as `unfinished` beside the step, not as a problem. `suspects` are cells that
+    were taken out of routing; they are problems too.
     """
     duck = connect(settings)
     for wait_s in _WAITS_S:
@@ -52,8 +55,9 @@ def lake_status(settings: Settings) -> dict[str, Any]:
         "cubes": [
             {key: value for key, value in vars(state).items() if key != "dimensions"} for state in cube_states(settings)
         ],
+        "suspects": (suspects := _suspects(settings, duck)),
         "unfinished": unfinished + (differ if running else []),
-        "problems": [] if running else differ,
+        "problems": [*([] if running else differ), *suspects],
     }
 
 
@@ -75,6 +79,17 @@ def status_text(status: dict[str, Any]) -> str:
     if not status["unfinished"] and not status["problems"]:
         lines.append("Every received row is accounted for.")
     return "\n".join(lines)
+
+
+def _suspects(settings: Settings, duck: Duck) -> list[str]:
+    """Cells that were found to differ from their rows, with the way to make them anew."""
+    marks = [one for cube in chosen_cubes(settings) for one in active_marks(settings, duck, cube)]
+    return [
+        f"cube {one.cube}: {one.grain} cells of {one.days} differ from their rows, so nothing is answered from them; "
+        "run "
+        f"`fleetcube cube refresh {one.cube} --since {one.first} --until {one.last + timedelta(days=1)}`"
+        for one in marks
+    ]
 
 
 def _open_steps(settings: Settings) -> list[str]:

@@ -18,7 +18,20 @@ from lake.errors import LakeError
 from lake.facts import load_facts
 from lake.intents import read_intents
 from lake.lease import lease
-from lake.tables import BATCHES, BUILDS, DELETIONS, GAPS, LEDGER, QUARANTINE, SEEN, TableRef, landing, trusted
+from lake.tables import (
+    ALERTS,
+    BATCHES,
+    BUILDS,
+    DELETIONS,
+    GAPS,
+    LEDGER,
+    QUARANTINE,
+    SEEN,
+    SUSPECTS,
+    TableRef,
+    landing,
+    trusted,
+)
 from quality.plan import SORT
 
 if TYPE_CHECKING:
@@ -72,4 +85,4 @@ def _work(settings: Settings) -> Iterator[tuple[list[str], list[tuple[TableRef, 
     kept = Layout(stats=("batch", "received_at"), group=_received_on)
     shared = [(QUARANTINE, kept), (GAPS, kept), (SEEN, _BATCHED), (BATCHES, _BATCHED)]
     yield [f"gate/{fact}" for fact in load_facts()], shared
-    yield ["upkeep"], [(LEDGER, _PLAIN), (BUILDS, _PLAIN), (DELETIONS, _PLAIN)]
+    yield ["upkeep"], [(ref, _PLAIN) for ref in (LEDGER, BUILDS, DELETIONS, SUSPECTS, ALERTS)]

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class Snapshot:
     version: int
     files: tuple[DataFile, ...]
     handle: DeltaTable | None
+    _numbers: dict[str, int | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def exists(self) -> bool:
@@ -72,7 +73,12 @@ class Snapshot:
 
     def txn(self, name: str) -> int | None:
         """The stored transaction number of that name, or None if it was never set."""
-        return None if self.handle is None else self.handle.transaction_version(name)
+        if self.handle is None:
+            return None
+        # Kept: delta-rs looks for it in the whole state, and every statement asks for a few.
+        if name not in self._numbers:
+            self._numbers[name] = self.handle.transaction_version(name)
+        return self._numbers[name]
 
     def property(self, name: str) -> str | None:
         """A property of the table's metadata, or None."""
@@ -292,7 +298,8 @@ def _write(
 
 def _fence(snapshot: Snapshot, txns: Mapping[str, int]) -> None:
     for name, number in txns.items():
-        stored = snapshot.txn(name)
+        # Of the handle, not of what is kept: a commit moves the handle on.
+        stored = None if snapshot.handle is None else snapshot.handle.transaction_version(name)
         if stored is not None and stored >= number:
             raise LakeError(
                 f"Step '{name}' number {number} has been committed before (the table stands at {stored}).",

@@ -68,6 +68,9 @@ class Settings:
     serve_clients: int = _setting(64, "Clients that the SQL endpoint takes at once.")
     serve_idle_s: int = _setting(0, "Seconds after which an idle client of the SQL endpoint is let go; 0 never.")
     statement_timeout_s: int = _setting(60, "Seconds after which a statement on the endpoint is ended.")
+    result_cache_mib: int = _setting(64, "Answers that a process keeps until a publish overtakes them, MiB; 0: none.")
+    selfaudit_permille: int = _setting(5, "Answers from cubes, of a thousand, that serve asks of rows again; 0: none.")
+    selfaudit_seed: int = _setting(0, "Seed of the choice of those answers.")
     definitions: Path = _setting(Path(""), "Folder of your own cube definitions, beside the shipped ones.")
     mappings: Path = _setting(Path(""), "Folder of your own replay mappings, beside the shipped ones.")
     unknown_metrics: str = _setting("quarantine", "What happens to rows of an undeclared metric: quarantine or accept.")
@@ -101,7 +104,16 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "log": ("text", "json"),
 }
 _PORT_MAX = 65_535
-_LEAST: dict[str, int] = {"threads": 0, "serve_idle_s": 0, "audit_keep_months": 0, "serve_port": 0, "receiver_port": 0}
+_LEAST: dict[str, int] = {
+    "threads": 0,
+    "result_cache_mib": 0,
+    "selfaudit_permille": 0,
+    "selfaudit_seed": 0,
+    "serve_idle_s": 0,
+    "audit_keep_months": 0,
+    "serve_port": 0,
+    "receiver_port": 0,
+}
 
 
 def load_settings(

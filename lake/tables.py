@@ -314,6 +314,43 @@ HOLDS: Final = TableRef(
     ),
 )
 
+SUSPECTS: Final = TableRef(
+    "suspects",
+    "",
+    "Cells that were found to differ from their rows: no reader answers from them until they are cleared",
+    _schema(
+        (
+            ("number", "integer", "Number of the finding; only grows"),
+            ("action", "string", "mark or clear"),
+            ("cube", "string", "Cube"),
+            ("definition", "string", "Digest of the cube's definition"),
+            ("grain", "string", "Grain of the cells"),
+            ("first", "date", "First UTC day of the cells"),
+            ("last", "date", "Last UTC day of the cells"),
+            ("version", "integer", "Version of the cube's table that was found wrong, or from which on it holds"),
+            ("why", "string", "What was found"),
+            ("at", "timestamp", "When"),
+        )
+    ),
+)
+
+ALERTS: Final = TableRef(
+    "alerts",
+    "",
+    "What a person should hear of; a later row of the same kind and entity says that it is over",
+    _schema(
+        (
+            ("since", "timestamp", "When it began, or ended"),
+            ("kind", "string", "What found it, such as selfaudit"),
+            ("severity", "string", "critical, warning or info"),
+            ("entity", "string", "What it is about, such as cube/serving"),
+            ("state", "string", "raised or cleared"),
+            ("text", "string", "What is wrong, and what to do"),
+            ("data", "string", "More, as JSON"),
+        )
+    ),
+)
+
 LEDGER: Final = TableRef(
     "ledger",
     "",

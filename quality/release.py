@@ -74,7 +74,9 @@ def _release(gate: Gate, job: Job, chosen: str, undone: bool) -> list[Correction
         return []
     kept = _rest(gate, job, aside, touched, chosen)
     rows = f"(SELECT * FROM {duck.scan(aside, _paths(aside, touched))} WHERE {chosen})"
-    [(released,)] = duck.sql(f"SELECT count(*) FROM {rows}")
+    parts = duck.sql(f'SELECT "check", site, CAST(day AS VARCHAR), count(*) FROM {rows} GROUP BY ALL ORDER BY ALL')
+    by_check = [dict(zip(("check", "site", "day", "rows"), part, strict=True)) for part in parts]
+    released = sum(part[3] for part in parts)
     cleaned = _typed(gate, rows) if undone else gate.clean(duck, fact, _landed(gate, rows), catalogue=gate.catalogue)
     path = work_folder(lake, "gate") / f"{fact.name}-{job.batch}.parquet"
     write_candidate(duck, fact, cleaned, catalogue=gate.catalogue, policy=gate.policy, suite=gate.suite, path=path)
@@ -91,7 +93,7 @@ def _release(gate: Gate, job: Job, chosen: str, undone: bool) -> list[Correction
         **{name: counted[name] for name in ("trusted", "duplicates", "withdrawn", "first_ts", "last_ts")},
         quarantine=counted["quarantine"] - released,
         suite=gate.suite.digest,
-        checks={**counted["checks"], "released": {"rows": released, "filter": chosen}},
+        checks={**counted["checks"], "released": {"rows": released, "filter": chosen, "by_check": by_check}},
     )
     files = lay_out(gate, job, record, before, [], seen=False).files
     files["quarantine"] = ([*files["quarantine"][0], *kept], removal(touched))

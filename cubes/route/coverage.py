@@ -30,7 +30,7 @@ def coverage(
     """
     if fact != "samples":
         return None
-    roster = view.shelf.latest(tables.lookup("roster"))
+    roster = view.table(tables.lookup("roster"))
     if not roster.exists or roster.rows == 0:
         return {"share": None, "reason": "no roster says which series are expected"}
     if window.start is None or window.end is None:

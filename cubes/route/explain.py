@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cubes.route.receipt import path_of
@@ -12,11 +14,13 @@ if TYPE_CHECKING:
     from cubes.route.tile import Plan
 
 
-def explain_lines(statement: Statement, *, whole: bool = True) -> list[str]:
+def explain_lines(
+    statement: Statement, *, whole: bool = True, advice: Mapping[int, Sequence[str]] = MappingProxyType({})
+) -> list[str]:
     """The plan as text lines; nothing is run for it.
 
     Without `whole` it tells no counts and no SQL of the engine: those speak of rows that a user may not see, and of
-    files.
+    files. `advice` says by a block's place what would make it fit.
     """
     lines = [f"path: {path_of(statement)}"]
     plans = statement.plans or (None,) * len(statement.blocks)
@@ -25,6 +29,9 @@ def explain_lines(statement: Statement, *, whole: bool = True) -> list[str]:
         if plan is not None:
             lines.extend(f"  {line}" for line in _tiles(plan))
         lines.extend(f"  {_candidate(one, whole)}" for one in tried)
+        if number - 1 in advice:
+            told = advice[number - 1] or ("no change of a definition was found that would make it fit",)
+            lines.extend(f"  {line}" for line in told)
     joined = len(statement.scanned) - sum(1 for block in statement.blocks if block.reason)
     if joined > 0:
         lines.append(f"{joined} more read of trusted rows, below a join")

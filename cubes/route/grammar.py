@@ -16,7 +16,8 @@ MAX_DEPTH: Final = 64
 _STRUCTURE = (
     "Select Union Except Intersect Subquery With CTE TableAlias From Join Where Group Having Order Ordered Limit "
     "Offset Fetch Distinct Alias Column Identifier Table Star Literal Boolean Null Paren Tuple Cube Rollup "
-    "GroupingSets Window WindowSpec Filter WithinGroup Var DataType DataTypeParam Interval IntervalSpan LimitOptions"
+    "GroupingSets Window WindowSpec Filter WithinGroup Var DataType DataTypeParam Interval IntervalSpan LimitOptions "
+    "Version"
 )
 _OPERATORS = (
     "And Or Not EQ NEQ GT GTE LT LTE Is In Between Like ILike Escape Add Sub Mul Div Mod Neg DPipe NullSafeEQ "
@@ -116,6 +117,7 @@ _ALSO: Final[dict[str, tuple[str, ...]]] = {
     "TimestampTrunc": ("unit", "zone", "input_type_preserved"),
     "Trim": ("position",),
     "Union": _SET,
+    "Version": ("kind",),
     "Window": ("partition_by", "order", "over", "spec", "alias"),
     "WindowSpec": ("kind", "start", "start_side", "end", "end_side"),
 }

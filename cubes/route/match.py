@@ -62,7 +62,7 @@ def match(statement: Statement, view: View) -> Statement:
 def _fits(block: Block, view: View) -> tuple[list[Fit], list[Candidate]]:
     found, tried = [], []
     for state in view.fact(block.fact).cubes:
-        kept = _kept(block, state, view)
+        kept = kept_counts(block, state, view)
         against = against_aliases(block, state.cube, view) or _against_cube(block, state, kept)
         needed = needed_dims(block, state.cube, kept)
         derived = [one for name, one in view.derived(block.fact).items() if name in needed]
@@ -93,7 +93,7 @@ def cuboid_name(state: CubeState, cuboid: int) -> str:
     return " × ".join(state.cube.kept(cuboid)) or "(total)"
 
 
-def _kept(block: Block, state: CubeState, view: View) -> dict[str, str]:
+def kept_counts(block: Block, state: CubeState, view: View) -> dict[str, str]:
     """Conditional counts of the cube that equal a part, for parts whose dimensions a cuboid may then lack."""
     counts = {
         predicate_key(one.predicate): one.name
@@ -144,7 +144,8 @@ def _why(block: Block, tried: list[Candidate], view: View) -> str:
     """The reason against the nearest candidate."""
     unbuilt = view.fact(block.fact).unbuilt
     if not tried:
-        return f"cube {', '.join(unbuilt)} is not built yet" if unbuilt else f"no cube is declared on {block.fact}"
+        built = "is not built yet" if view.past is None else f"has no cells as of then ({view.past.asked})"
+        return f"cube {', '.join(unbuilt)} {built}" if unbuilt else f"no cube is declared on {block.fact}"
     # A lookup that has changed is news; that another cuboid lacks the dimension is not.
     nearest = min(
         tried, key=lambda one: ("lookup" not in one.reason, one.reason.count(","), len(one.reason), -one.rows)

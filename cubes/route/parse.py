@@ -12,6 +12,7 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
+from cubes.route.asof import respelled, take_as_of
 from cubes.route.grammar import (
     AGGREGATES,
     CLAUSES,
@@ -25,6 +26,7 @@ from cubes.route.grammar import (
     WORDS,
 )
 from cubes.route.lower import is_volatile
+from cubes.route.past import Past
 from lake.errors import QueryError, did_you_mean
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def parse(statement: Statement, view: View) -> Statement:
     Errors: QueryError for what is too long, too deep, not a read, or outside the grammar.
     """
     tree = parse_text(statement.text)
+    asked = take_as_of(tree)
+    if asked is not None:
+        view.past = Past(asked)
     return replace(statement, tree=tree, volatile=is_volatile(tree))
 
 
@@ -56,7 +61,7 @@ def parse_text(text: str) -> exp.Query:
         raise QueryError("the statement holds a NUL character.", todo="Remove it.")
     try:
         _bound(sqlglot.tokenize(text, read="postgres"))
-        trees = [tree for tree in sqlglot.parse(text, read="postgres") if tree is not None]
+        trees = [tree for tree in sqlglot.parse(respelled(text), read="postgres") if tree is not None]
         return _one_query(trees)
     except (ParseError, TokenError) as error:
         raise QueryError(f"syntax error: {_message(error)}.", todo="Correct it.") from error
@@ -170,7 +175,7 @@ def _table(node: exp.Table) -> None:
     node.set("db", None)
     if not isinstance(node.this, exp.Identifier):
         raise QueryError("a function can't stand for a table.", todo="Name a fact or a lookup.", code="0A000")
-    extra = [part for part, value in node.args.items() if value and part not in ("this", "alias")]
+    extra = [part for part, value in node.args.items() if value and part not in ("this", "alias", "version")]
     if extra:
         raise QueryError(f"{extra[0]} after a table is not supported.", todo="Leave it out.", code="0A000")
 

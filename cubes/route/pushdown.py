@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from cubes.expired import overlap, spans
 from cubes.route.lower import lower
+from cubes.route.past import refuse_lost
 from cubes.route.policy import barred
 from cubes.route.source import rows_sql
 from cubes.route.span import Window
@@ -38,6 +39,7 @@ def pushdown(statement: Statement, view: View) -> Statement:
         if "fact" in table.meta:
             name, window = table.meta["fact"], _window(table, view)
             _refuse_expired(view.fact(name), window, columns)
+            refuse_lost(view, view.fact(name), window)
             scanned.append((name, window))
             mine = {column.name for column in tree.find_all(exp.Column) if column.table == table.alias}
             # A derived dimension costs a join: only those that are meant.

@@ -6,7 +6,6 @@ block, what quarantine holds of the same days and site, and for samples how much
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,9 @@ from cubes.route.policy import permitted
 from cubes.route.source import rows_sql
 from cubes.route.span import Window, moment
 from cubes.route.statement import Block
+from cubes.route.verdicts import gate_of
 from cubes.route.widths import widths
 from cubes.route.window import conjuncts
-from lake import tables
 from lake.times import iso
 
 if TYPE_CHECKING:
@@ -73,10 +72,20 @@ def _bound(term: Term, plan: Plan) -> float:
     return relative_error(most - 1)
 
 
-def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, float]) -> dict[str, Any]:
-    """The whole receipt. Rows count what each block's predicate let through; all figures hold at `versions`."""
+def make_receipt(
+    statement: Statement,
+    view: View,
+    latency_ms: Mapping[str, float],
+    *,
+    cached: bool = False,
+    counted: bool = True,
+) -> dict[str, Any]:
+    """The whole receipt. Rows count what each block's predicate let through; all figures hold at `versions`.
+
+    Not `counted` it asks no query: what is to be counted (rows, coverage, the gate, newest times) is left out.
+    """
     plans = {id(one.plan.block): one for one in statement.answered}
-    blocks = [_block(block, plans.get(id(block)), view) for block in statement.blocks]
+    blocks = [_block(block, plans.get(id(block)), view, counted) for block in statement.blocks]
     inside = [block.fact for block in _pushed(statement)]
     for fact, window in statement.scanned:
         if fact in inside:
@@ -87,21 +96,23 @@ def make_receipt(statement: Statement, view: View, latency_ms: Mapping[str, floa
                     "fact": fact,
                     "cube": None,
                     "reason": _JOINED,
-                    **_of_rows(fact, window, view, "", None, columns=frozenset()),
+                    **_of_rows(fact, window, view, "", None, columns=frozenset(), counted=counted),
                 }
             )
-    wide = widths(statement, view)
+    wide = widths(statement, view) if counted else {}
     return {
         "path": path_of(statement),
         "reason": "; ".join(dict.fromkeys(block["reason"] for block in blocks if block["reason"])),
         "blocks": blocks,
         "versions": {fact: _versions(fact, view) for fact in sorted({block["fact"] for block in blocks})},
-        "rows": sum(block["rows"] for block in blocks),
+        **({"rows": sum(block["rows"] for block in blocks)} if counted else {}),
         "columns": [
             {"name": name, "relative_error": error, **wide.get(place, {})}
             for place, ((name, _), error) in enumerate(zip(statement.outputs, errors_of(statement), strict=True))
         ],
         "policy": "none" if view.policy is None else view.policy.digest,
+        "as_of": None if view.past is None else str(view.past.asked),
+        "cached": cached,
         "latency_ms": {name: round(value, 3) for name, value in latency_ms.items()},
     }
 
@@ -110,7 +121,7 @@ def _pushed(statement: Statement) -> list[Block]:
     return [block for block in statement.blocks if block.reason]
 
 
-def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any]:
+def _block(block: Block, answered: Answered | None, view: View, counted: bool) -> dict[str, Any]:
     if answered is None:
         where: exp.Expr | None = block.select.args.get("where")
         joined = bool(block.select.args.get("joins"))
@@ -125,11 +136,10 @@ def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any
             "fact": block.fact,
             "cube": None,
             "reason": block.reason,
-            **_of_rows(block.fact, block.window, view, text, block, columns=_names(where)),
+            **_of_rows(block.fact, block.window, view, text, block, columns=_names(where), counted=counted),
         }
     plan = answered.plan
-    rows, covered = view.duck.sql(answered.rows_sql)[0]
-    return {
+    told = {
         "fact": block.fact,
         "cube": plan.cube.cube.name,
         "reason": "",
@@ -137,9 +147,11 @@ def _block(block: Block, answered: Answered | None, view: View) -> dict[str, Any
         "pieces": [_piece(plan, place) for place in range(len(plan.pieces))],
         "raw_edges": [edge.shown() for edge in plan.edges],
         "tail": {"after_batch": plan.cube.watermark, "range": _span(plan.tail).shown()} if plan.tail else None,
-        "rows": rows,
-        **_quality(block.fact, block.window, view, block, covered),
     }
+    if not counted:
+        return told
+    rows, covered = view.duck.sql(answered.rows_sql)[0]
+    return {**told, "rows": rows, **_quality(block.fact, block.window, view, block, covered)}
 
 
 def _span(windows: Sequence[Window]) -> Window:
@@ -160,9 +172,18 @@ def _names(where: exp.Expr | None) -> frozenset[str]:
 
 
 def _of_rows(
-    fact: str, window: Window, view: View, where: str, block: Block | None, *, columns: frozenset[str]
+    fact: str,
+    window: Window,
+    view: View,
+    where: str,
+    block: Block | None,
+    *,
+    columns: frozenset[str],
+    counted: bool,
 ) -> dict[str, Any]:
     window = Window(0, 0) if window.empty else window
+    if not counted:
+        return {"range": window.shown()}
     timed = "sum(interval_s)" if fact == "samples" else "NULL"
     allowed, needed = permitted(fact, view)
     relation = rows_sql(view.fact(fact), [window], view, {*columns, *needed, "interval_s"})
@@ -174,9 +195,11 @@ def _of_rows(
 
 
 def _quality(fact: str, window: Window, view: View, block: Block | None, covered: Decimal | None) -> dict[str, Any]:
+    # Kept-aside rows have no typed columns for a policy to judge: of them such a user is told nothing.
+    gate = None if permitted(fact, view)[0] else gate_of(fact, window, _sites(block), view)
     return {
-        # Kept-aside rows have no typed columns for a policy to judge: of them such a user is told nothing.
-        "quarantined": None if permitted(fact, view)[0] else _quarantined(fact, window, _sites(block), view),
+        "quarantined": None if gate is None else gate.pop("quarantined"),
+        "gate": gate,
         "newest": _newest(fact, window, view),
         "coverage": coverage(fact, window, block, covered, view),
     }
@@ -205,23 +228,6 @@ def _sites(block: Block | None) -> frozenset[str] | None:
             if values and all(isinstance(value, exp.Literal) for value in values):
                 return frozenset(value.name for value in values)
     return None
-
-
-def _quarantined(fact: str, window: Window, sites: frozenset[str] | None, view: View) -> dict[str, int]:
-    """Quarantined rows by check, of the range's days (and those without one) and of its sites."""
-    batches = view.shelf.latest(tables.BATCHES)
-    if not batches.exists:
-        return {}
-    found: dict[str, int] = {}
-    days = [None if at is None else moment(at).date().isoformat() for at in (window.start, window.end)]
-    for (checks,) in view.duck.sql(f"SELECT checks FROM {view.duck.scan(batches)} WHERE fact = $1", [fact]):
-        for entry in (json.loads(checks) if checks else {}).get("quarantined", []):
-            day, site = entry.get("day"), entry.get("site")
-            site = view.aliases.get("site", {}).get(site, site)
-            dated = day is None or ((days[0] is None or day >= days[0]) and (days[1] is None or day <= days[1]))
-            if dated and (sites is None or site is None or site in sites):
-                found[entry["check"]] = found.get(entry["check"], 0) + entry["rows"]
-    return dict(sorted(found.items()))
 
 
 def _newest(fact: str, window: Window, view: View) -> str | None:

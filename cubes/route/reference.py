@@ -27,6 +27,9 @@ by name, never dropped. Everything is read at one vector of versions, and times 
 - `MEASURE(name)` is what a cube declares under that name; `FROM` may name the cube. Percentiles of foreign histograms,
   `approx_percentile(counts, 0.95)`, come with their bounds: [measures](measures.md).
 - Integers divide as integers; a quotient with a decimal is rounded once, half to even, at the ninth place.
+- `FROM requests AS OF TIMESTAMP '2026-11-01 06:00:00+00'` and `AS OF VERSION 17` ask for an earlier state of everything
+  that the statement reads. That, receipts, strict mode (`require`), EXPLAIN CUBE, caches and the self-audit:
+  [answers](answers.md).
 - Refused to guard a meaning: adding up `value` of more than one metric, in a sub-query too.
 """
 # What the parser calls otherwise than users do.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cubes.ageout import told_cuboids
 from cubes.route.span import Window, micros
 from cubes.route.statement import Block, Piece
+from cubes.route.suspect import cut
 from cubes.segments import segment_range
 from lake.times import GRAINS
 
@@ -48,7 +49,10 @@ def tile(statement: Statement, view: View) -> Statement:
         found = [plan for fit in fits for plan in _tilings(block, fit, state)]
         best = min(found, key=lambda plan: (plan.rows, plan.cube.cube.name)) if found else None
         if best is None and not block.reason:
-            block = replace(block, reason="the range holds no whole bucket")
+            marked = any(fit.cube.suspect for fit in fits)
+            wrong = "cells of the range are marked as wrong (`fleetcube status`)"
+            none = "the range holds no whole bucket" + ("" if view.past is None else " whose cells are still there")
+            block = replace(block, reason=wrong if marked else none)
         blocks.append(block)
         plans.append(best)
     return replace(statement, blocks=tuple(blocks), plans=tuple(plans))
@@ -130,8 +134,10 @@ class _Search:
         """Whole buckets of the first grain, run by run that tells as much; finer ones where it is too little."""
         grain, cube = grains[0], self.fit.cube
         found = _Tiling()
-        for dropped, run in told_runs(inside, grain, cube.expired):
-            told = told_cuboids(cube.cube, cube.cube.cuboids, dropped)
+        marked = cube.suspect.get(grain, ())
+        told_as = told_runs(inside, grain, cube.expired)
+        for dropped, run, bad in ((names, *part) for names, whole in told_as for part in cut(whole, marked)):
+            told = [] if bad else told_cuboids(cube.cube, cube.cube.cuboids, dropped)
             cuboid = next((one for one in self.fit.cuboids[grain] if one in told), None)
             if cuboid is None:
                 other = self.cheapest(run, grains[1:], bucketed=False)

@@ -5,7 +5,7 @@ A *shelf* keeps opened snapshots between statements and opens a table again only
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -18,15 +18,19 @@ from cubes.measures import quoted
 from cubes.model import Cube, Derived
 from cubes.plan.versions import built_digests, old_versions
 from cubes.route.aliases import Aliases, resolved
+from cubes.route.past import Past, erased_days, lost_days, narrowed
 from cubes.route.span import Window
+from cubes.route.suspect import suspect_windows
 from cubes.segments import segment_range, table_of
 from lake import delta, tables
 from lake.deletions import Deletion, expired_days, read_deletions
 from lake.errors import LakeError, QueryError, did_you_mean
 from lake.facts import Fact, load_facts
+from lake.history import History
 from lake.lookups import load_lookups
 from lake.places import is_remote
 from lake.shared import has_table
+from lake.suspects import Suspect, read_suspects
 from lake.times import EPOCH
 
 if TYPE_CHECKING:
@@ -56,6 +60,8 @@ class CubeState:
     withdrawn: bool = False
     stale: frozenset[str] = frozenset()
     expired: Expired = field(default_factory=Expired)
+    # By grain: ranges of cells that were found to differ from their rows.
+    suspect: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class FactState:
     cubes: tuple[CubeState, ...]
     unbuilt: tuple[str, ...]
     expired: frozenset[date] = frozenset()
+    # Of an earlier version: days whose rows are gone since.
+    lost: frozenset[date] = frozenset()
 
     @property
     def span_s(self) -> float:
@@ -110,6 +118,12 @@ class Shelf:
     deleted: dict[tuple[str, int], list[Deletion]] = field(default_factory=dict)
     numbers: dict[str, tuple[int, dict[str, int | None]]] = field(default_factory=dict)
     signs: dict[str, tuple[int, dict[str, bool]]] = field(default_factory=dict)
+    histories: dict[str, History] = field(default_factory=dict)
+    marked: tuple[int, list[Suspect]] = (-1, [])
+
+    def history(self, ref: TableRef) -> History:
+        """What a table's log tells of its versions."""
+        return self.histories.setdefault(ref.key, History(self.lake, ref))
 
     def table_of(self, cube: Cube) -> TableRef:
         """The table of a cube."""
@@ -171,6 +185,13 @@ class Shelf:
             self.deleted[key] = read_deletions(self.duck, snapshot, fact=fact)
         return self.deleted[key]
 
+    def suspects(self, cube: Cube, cells: Snapshot) -> Mapping[str, tuple[Window, ...]]:
+        """The ranges of a version's cells, by grain, that were found to differ from their rows."""
+        snapshot = self.latest(tables.SUSPECTS)
+        if snapshot.version != self.marked[0]:
+            self.marked = (snapshot.version, read_suspects(self.duck, snapshot))
+        return suspect_windows(self.marked[1], cube, cells) if self.marked[1] else {}
+
     def differs(self, cube: Cube, newest: Snapshot, version: int | None) -> bool:
         """Whether a lookup says anything else to a cube's dimensions than at an older version (None: unknown)."""
         key = (cube.digest, newest.ref.key, newest.version, version)
@@ -209,7 +230,8 @@ class Shelf:
         if key not in self.counted:
             scan = self.duck.scan(snapshot)
             counts = self.duck.sql(f"SELECT grain, cuboid, count(*) FROM {scan} WHERE sketch IS NULL GROUP BY ALL")
-            self.counted = {held: rows for held, rows in self.counted.items() if held[0] != key[0]}
+            while len(self.counted) >= 64:
+                self.counted.pop(next(iter(self.counted)))
             self.counted[key] = {(grain, cuboid): rows for grain, cuboid, rows in counts}
         return self.counted[key]
 
@@ -219,7 +241,8 @@ class View:
     """What one statement sees. Facts are pinned when first named, each at its own version.
 
     `policy` is that of the user who asks, None for the operator; `barred` reads nothing but permitted rows, in such a
-    way that not even an expression's error can tell of others (see `cubes.route.policy`).
+    way that not even an expression's error can tell of others (see `cubes.route.policy`). `past` are the versions of
+    an earlier moment, None for those of now.
     """
 
     shelf: Shelf
@@ -227,6 +250,7 @@ class View:
     fresh: bool = False
     policy: Policy | None = None
     barred: bool = False
+    past: Past | None = None
     pins: dict[str, FactState] = field(default_factory=dict)
     lookups: dict[str, Snapshot] = field(default_factory=dict)
 
@@ -238,15 +262,27 @@ class View:
     def fact(self, name: str) -> FactState:
         """A fact at the statement's version: that of the cube built last, or the newest when there is none."""
         if name not in self.pins:
+            # Before what they tell of is read: should they move on meanwhile, a plan is merely made once more.
+            _ = self.heads
             self.pins[name] = self._pin(name)
             # Their version is part of the statement's vector from the first fact on.
             _ = self.aliases
         return self.pins[name]
 
+    def barring(self) -> View:
+        """The same, with nothing pinned yet, barred."""
+        return View(self.shelf, self.now, self.fresh, self.policy, barred=True, past=self.past)
+
+    def table(self, ref: TableRef) -> Snapshot:
+        """A table that is no fact's and no cube's, at its newest version or as it was."""
+        return self.shelf.latest(ref) if self.past is None else self.past.table(self.shelf, ref)
+
     def lookup(self, name: str) -> Snapshot:
-        """A lookup at its newest version."""
+        """A lookup at its newest version, or as it was."""
         if name not in self.lookups:
-            found = self.shelf.latest(tables.lookup(name))
+            found = self.table(tables.lookup(name))
+            if not found.exists and self.past is not None:
+                raise QueryError(f"the lookup {name} had not been loaded by then.", todo="Ask without AS OF.")
             if not found.exists:
                 raise LakeError(f"the lookup {name} has not been loaded.", todo="Run `fleetcube land` once.")
             self.lookups[name] = found
@@ -261,9 +297,15 @@ class View:
         return self.shelf.times_of(self.lookup(lookup), columns)
 
     @cached_property
+    def heads(self) -> dict[str, int]:
+        """Versions of what retention and audits say of cubes, where they say anything: part of the vector."""
+        found = {ref.key: self.shelf.latest(ref).version for ref in (tables.DELETIONS, tables.SUSPECTS)}
+        return {key: version for key, version in found.items() if version >= 0}
+
+    @cached_property
     def aliases(self) -> Aliases:
         """New names by dimension and old name; nothing where no alias is loaded."""
-        snapshot = self.lookups.get("aliases") or self.shelf.latest(tables.lookup("aliases"))
+        snapshot = self.lookups.get("aliases") or self.table(tables.lookup("aliases"))
         if not snapshot.rows:
             return {}
         self.lookups["aliases"] = snapshot
@@ -273,11 +315,11 @@ class View:
             self.shelf.aliases = {key: resolved(rows)}
         return self.shelf.aliases[key]
 
-    def repin(self, other: View) -> View:
-        """This view with the tables that another one has pinned, at their versions of now."""
-        for name in other.pins:
+    def repin(self, facts: Iterable[str], lookups: Iterable[str]) -> View:
+        """This view with these tables pinned, at the versions that it sees."""
+        for name in facts:
             self.fact(name)
-        for name in other.lookups:
+        for name in lookups:
             self.lookup(name)
         return self
 
@@ -287,14 +329,12 @@ class View:
         for name, state in sorted(self.pins.items()):
             found[f"trusted/{name}"] = state.trusted.version
             found.update({held.snapshot.ref.key: held.snapshot.version for held in state.cubes})
-        # A hit of the plan cache must also know of the same deletions.
-        if deletions := self.shelf.latest(tables.DELETIONS).version + 1:
-            found["deletions"] = deletions - 1
-        return found
+        return {**found, **self.heads}
 
     def _pin(self, name: str) -> FactState:
-        fact = load_facts()[name]
-        ref = tables.trusted(name)
+        fact, ref = load_facts()[name], tables.trusted(name)
+        if self.past is not None:
+            return self._pin_past(fact, ref, self.past)
         mine = [cube for cube in self.shelf.cubes if cube.fact == name]
         found = [self.shelf.serving(cube) for cube in mine]
         txn = self.shelf.txn
@@ -310,6 +350,19 @@ class View:
         unbuilt = tuple(cube.name for cube, snapshot in found if txn(snapshot, "build") is None)
         return FactState(fact, trusted, states, unbuilt, expired_days(self.shelf.deletions(name), whole=True))
 
+    def _pin_past(self, fact: Fact, ref: TableRef, past: Past) -> FactState:
+        trusted = past.trusted(self.shelf, ref, self.now)
+        lost, erased = lost_days(self.shelf, trusted), erased_days(self.shelf, trusted)
+        states, unbuilt = [], []
+        for cube in (one for one in self.shelf.cubes if one.fact == fact.name):
+            found = past.cells(self.shelf, cube, trusted)
+            if found is None:
+                unbuilt.append(cube.name)
+                continue
+            states.append(narrowed(self.shelf, self._cube(*found, trusted), lost, erased))
+        whole = expired_days(self.shelf.deletions(fact.name), whole=True)
+        return FactState(fact, trusted, tuple(states), tuple(unbuilt), whole, lost)
+
     def _cube(self, cube: Cube, snapshot: Snapshot, trusted: Snapshot) -> CubeState:
         build, watermark, source = (self.shelf.txn(snapshot, one) or 0 for one in ("build", "watermark", "source"))
         lagging = source != trusted.version
@@ -317,10 +370,14 @@ class View:
         rows = self.shelf.cells(snapshot)
         stale = frozenset(name for name in lookups_of(cube) if self._is_stale(cube, snapshot, name))
         gone = expired_in(self.shelf.deletions(trusted.ref.name), cube, snapshot)
-        return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone)
+        bad = self.shelf.suspects(cube, snapshot)
+        return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone, bad)
 
     def _is_stale(self, cube: Cube, cells: Snapshot, name: str) -> bool:
-        newest, version = self.lookup(name), self.shelf.txn(cells, transaction(name))
+        version = self.shelf.txn(cells, transaction(name))
+        if self.past is not None and not self.table(tables.lookup(name)).exists:
+            return True
+        newest = self.lookup(name)
         return version != newest.version and self.shelf.differs(cube, newest, version)
 
 

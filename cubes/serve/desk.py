@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from cubes.require import require
 from cubes.serve.copy_out import CopyOptions, read_copy
 from cubes.serve.failures import failure_of
 from cubes.serve.infer import parameter_oids
@@ -217,14 +218,16 @@ class Desk:
             explain=explain,
             policy=policy,
             page_rows=_PAGE_ROWS,
+            as_of=self.variables.get("fleetcube.as_of"),
         )
         if not explain:
-            _require(self.variables.get("fleetcube.require"), answer)
+            require(self.variables.get("fleetcube.require"), answer)
         receipt = answer.receipt if self.variables.is_on("fleetcube.receipt") and not explain and asked else None
         table = _settled(answer.table, wanted) if answer.rest is None or wanted is not None else answer.table
         if asked:
             latency_ms = (time.perf_counter() - begun) * 1000
-            self.journal.add(self.process, statement.text, answer.path, table.num_rows, latency_ms, receipt=receipt)
+            kept = receipt if receipt is not None or explain else answer.outline
+            self.journal.add(self.process, statement.text, answer.path, table.num_rows, latency_ms, receipt=kept)
         notices = list(answer.notices)
         if answer.path in ("raw", "mixed") and not explain and not any(_TRUSTED in notice for notice in notices):
             notices.insert(0, f"{_TRUSTED}: no cube fits the {'whole ' if answer.path == 'mixed' else ''}query")
@@ -370,14 +373,3 @@ def _assignment(tokens: list[tuple[str, bool]]) -> tuple[str, list[tuple[str, bo
         if not quoted and text.upper() in ("=", "TO"):
             return "".join(word for word, _ in tokens[:place]), tokens[place + 1 :]
     raise QueryError("syntax error: SET wants a name, = or TO, and a value", code="42601")
-
-
-def _require(mode: str, answer: Any) -> None:
-    """Strict mode: refuse an answer that the client said it does not want."""
-    if mode == "cube" and answer.path in ("raw", "mixed"):
-        todo = "SET fleetcube.require = any, or see EXPLAIN CUBE for what would fit."
-        reason = next((notice for notice in answer.notices if _TRUSTED in notice), "no cube fits the query")
-        raise QueryError(f"fleetcube.require = cube: {reason}", todo=todo, code="0A000")
-    if mode == "exact" and any(column.relative_error for column in answer.columns):
-        todo = "SET fleetcube.require = any to accept the error bound of the receipt."
-        raise QueryError("fleetcube.require = exact: the answer has approximate columns", todo=todo, code="0A000")

@@ -33,7 +33,7 @@ class Journal:
         *,
         receipt: dict[str, Any] | None = None,
     ) -> None:
-        """Note one answer; the receipt is kept where the client asked for one, since making it costs queries."""
+        """Note one answer with its receipt: what had to be counted for it is there where the client asked for one."""
         text = None if receipt is None else json.dumps(receipt, ensure_ascii=False, separators=(",", ":"), default=str)
         with self._lock:
             self._rows.append((utc_now(), process, statement, path, rows, round(latency_ms, 3), text))

@@ -30,6 +30,7 @@ class SessionLike(Protocol):
         explain: bool = False,
         policy: Policy | None = None,
         page_rows: int = 0,
+        as_of: str = "",
     ) -> Any:
         """Answer one statement on facts."""
 

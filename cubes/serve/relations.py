@@ -29,12 +29,15 @@ _RECEIPTS = (
     RelationColumn("path", "text", "What answered: cube, cube+raw, mixed or raw"),
     RelationColumn("rows", "int8", "Rows of the answer [1]"),
     RelationColumn("latency_ms", "float8", "Time to the answer, before rows were sent [ms]"),
-    RelationColumn("receipt", "text", "The receipt as JSON, where fleetcube.receipt was on"),
+    RelationColumn("receipt", "text", "The receipt as JSON; with counts where fleetcube.receipt was on"),
 )
 
 
-def relations(journal: Journal, cubes: Iterable[Cube] = ()) -> tuple[Relation, ...]:
-    """Every relation of a server, in name order within its schema; a cube is a view, since FROM may name it."""
+def relations(journal: Journal, cubes: Iterable[Cube] = (), more: Iterable[Relation] = ()) -> tuple[Relation, ...]:
+    """Every relation of a server, in name order within its schema; a cube is a view, since FROM may name it.
+
+    `more` are the server's own beside its receipts.
+    """
     facts = [
         Relation(
             "public",
@@ -63,7 +66,7 @@ def relations(journal: Journal, cubes: Iterable[Cube] = ()) -> tuple[Relation, .
     shown = [_cube(cube) for cube in cubes if cube.name not in taken]
     named = sorted([*facts, *lookups, *shown], key=lambda relation: relation.name)
     about = "The last statements on facts that this server answered, oldest first"
-    return (*named, Relation("fleet", "receipts", "v", about, _RECEIPTS, journal.table))
+    return (*named, Relation("fleet", "receipts", "v", about, _RECEIPTS, journal.table), *more)
 
 
 def _cube(cube: Cube) -> Relation:

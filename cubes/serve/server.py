@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -24,7 +24,7 @@ from cubes.serve.desk import Desk
 from cubes.serve.doorkeeper import Doorkeeper
 from cubes.serve.failures import Failure, failure_of
 from cubes.serve.journal import Journal
-from cubes.serve.pg_catalog import Catalogue
+from cubes.serve.pg_catalog import Catalogue, Relation
 from cubes.serve.pgwire import Reply, Startup
 from cubes.serve.pool import SessionLike, SessionPool
 from cubes.serve.relations import relations
@@ -46,9 +46,17 @@ class Server:
     """The endpoint of one lake. `start`, then `stop`; both on the same event loop."""
 
     def __init__(
-        self, settings: Settings, session_factory: Callable[[], SessionLike], *, limits: Limits | None = None
+        self,
+        settings: Settings,
+        session_factory: Callable[[], SessionLike],
+        *,
+        limits: Limits | None = None,
+        more: Sequence[Relation] = (),
     ) -> None:
-        """Nothing is opened yet; sessions are made by the factory as statements on facts need them."""
+        """Nothing is opened yet; sessions are made by the factory as statements on facts need them.
+
+        `more` are tables of the schema `fleet` beside the server's own.
+        """
         idle = float(settings.serve_idle_s)
         self._limits = limits or Limits(statement_s=float(settings.statement_timeout_s), idle_s=idle)
         self._most = settings.serve_clients
@@ -58,6 +66,7 @@ class Server:
         self._slots = Slots()
         self._sessions = SessionPool(session_factory)
         self._journal = Journal()
+        self._more = more
         own = settings.definitions if settings.definitions != Path("") else None
         self._cubes = tuple(load_cubes(own).values())
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="serve")
@@ -78,7 +87,7 @@ class Server:
         Errors: ConfigError for a taken port, and off loopback without TLS or without users.
         """
         _check_safe(host, is_open=self._door.is_open(), has_tls=self._tls is not None)
-        self._catalogue = Catalogue(relations(self._journal, self._cubes))
+        self._catalogue = Catalogue(relations(self._journal, self._cubes, self._more))
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -126,6 +135,9 @@ class Server:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             sock.setblocking(False)
+            # asyncio does so for sockets of its own making only; else each small answer waits for a delayed
+            # acknowledgement, some 40 ms.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # Those at the door are no clients yet; they too are counted.
             if len(self._tasks) >= 2 * self._most + _AT_THE_DOOR:
                 sock.close()
@@ -222,12 +234,14 @@ def serve(
     host: str,
     port: int,
     ready: Callable[[int], None],
+    *,
+    more: Sequence[Relation] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called with the port once clients can connect.
 
     Errors: ConfigError for a host off loopback without TLS or users, for a port in use, or for broken TLS files.
     """
-    asyncio.run(_until_told(Server(settings, session_factory), host, port, ready))
+    asyncio.run(_until_told(Server(settings, session_factory, more=more), host, port, ready))
 
 
 async def _until_told(server: Server, host: str, port: int, ready: Callable[[int], None]) -> None:

@@ -9,6 +9,7 @@ from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 
+from cubes.route.asof import respelled
 from lake.errors import QueryError
 
 PUBLIC = "public"
@@ -39,6 +40,7 @@ def split(sql: str) -> list[Statement]:
     if len(sql) > _LONGEST:
         raise QueryError(f"the query text has {len(sql):,} characters, at most {_LONGEST:,} are read", code="54000")
     try:
+        sql = respelled(sql)
         tokens = Postgres().tokenize(sql)
     except TokenError as error:
         raise QueryError(f"syntax error: {str(error).splitlines()[0]}", code="42601") from error

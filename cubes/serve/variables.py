@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from cubes.require import MODES
+from cubes.route.asof import read_setting
 from lake.errors import QueryError, did_you_mean
 
 SERVER_VERSION = "14.0 (fleetcube)"
@@ -46,6 +48,13 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return value.lower()
 
     return check
+
+
+def _moment(value: str) -> str:
+    try:
+        return str(read_setting(value) or "")
+    except QueryError as error:
+        raise ValueError("it is a moment, or fact@version such as requests@17") from error
 
 
 def _milliseconds(value: str) -> str:
@@ -110,8 +119,9 @@ _VARIABLES = {
         _Variable("jit", "off", _anything),
         _Variable("geqo", "off", _anything),
         _Variable("fleetcube.fresh", "off", _boolean),
+        _Variable("fleetcube.as_of", "", _moment),
         _Variable("fleetcube.receipt", "off", _boolean),
-        _Variable("fleetcube.require", "any", _one_of("any", "cube", "exact")),
+        _Variable("fleetcube.require", "any", _one_of(*MODES)),
     )
 }
 

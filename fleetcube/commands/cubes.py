@@ -59,6 +59,7 @@ def show(settings: Settings, name: str, form: str) -> None:
 @with_settings(needs_lake=True)
 def verify(settings: Settings, names: tuple[str, ...], since: str | None, until: str | None) -> None:
     """Recompute cubes from trusted rows and compare every cell; a difference is an error."""
+    from cubes.suspicion import clear_held
     from cubes.verify import verify as verify_cube
     from fleetcube.cube_state import chosen_cubes
     from fleetcube.progress import Progress
@@ -77,6 +78,8 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
         with progress.step(f"verify {found.name}"):
             result = verify_cube(settings, duck, found, since=_day(since), until=_day(until), progress=note)
         click.echo(verify_text(result))
+        for mark in clear_held(settings, duck, found, result, since=_day(since), until=_day(until)):
+            click.echo(f"{found.name}: {mark.grain} cells of {mark.days} hold again and answer again.")
         failed += [] if result.holds else [found.name]
     if failed:
         raise LakeError(
@@ -93,6 +96,7 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
 def refresh(settings: Settings, name: str, since: str, until: str) -> None:
     """Recompute the days of a cube as of its own watermark, in one commit."""
     from cubes.build import refresh as refresh_cube
+    from cubes.suspicion import recheck
     from fleetcube.cube_state import chosen_cubes
     from lake.duck import connect
 
@@ -103,8 +107,11 @@ def refresh(settings: Settings, name: str, since: str, until: str) -> None:
     if not days:
         raise click.UsageError("--until must lie after --since.")
     [found] = chosen_cubes(settings, (name,))
-    result = refresh_cube(settings, connect(settings), found, days)
+    duck = connect(settings)
+    result = refresh_cube(settings, duck, found, days)
     click.echo(f"{name}: {len(days)} days refreshed, {result.cells:,} cells written as build {result.build}.")
+    for mark in recheck(settings, duck, found, days):
+        click.echo(f"{name}: {mark.grain} cells of {mark.days} hold again and answer again.")
 
 
 @cube.command("compact")

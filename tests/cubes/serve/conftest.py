@@ -45,7 +45,7 @@ class StandIn:
         pushed = "e2e_ms" in sql
         notices = ("answered from trusted rows: e2e_ms is no measure",) if pushed else ()
         receipt = {"path": "raw" if pushed else "cube"}
-        columns = [SimpleNamespace(relative_error=0.0054 if "percentile" in sql else 0.0)]
+        columns = [SimpleNamespace(relative_error=0.0054 if "percentile" in sql else 0.0, type="BIGINT")]
         if explain:
             sql = f"SELECT 'candidate' AS step, {len(sql)} AS length"
         rest = None
@@ -58,7 +58,13 @@ class StandIn:
         else:
             table = self.duck.table(sql)
         return SimpleNamespace(
-            table=table, rest=rest, path=receipt["path"], notices=notices, receipt=receipt, columns=columns
+            table=table,
+            rest=rest,
+            path=receipt["path"],
+            notices=notices,
+            receipt=receipt,
+            outline={"outline": receipt["path"]},
+            columns=columns,
         )
 
     def interrupt(self) -> None:
@@ -196,7 +202,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 
     @contextmanager
     def run(
-        factory: Callable[[], Any] | None = None, settings: dict[str, Any] | None = None, **limits: float
+        factory: Callable[[], Any] | None = None,
+        settings: dict[str, Any] | None = None,
+        more: Any = (),
+        **limits: float,
     ) -> Iterator[Endpoint]:
         given = {"lake": tmp_path_factory.mktemp("serve"), "memory_mib": 512, "threads": 2, **(settings or {})}
         made = Settings(**given)
@@ -209,7 +218,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
-        server = Server(made, factory or stand_in, limits=Limits(**limits))  # type: ignore[arg-type]
+        server = Server(made, factory or stand_in, limits=Limits(**limits), more=more)  # type: ignore[arg-type]
         port = asyncio.run_coroutine_threadsafe(server.start("127.0.0.1", 0), loop).result(10)
         try:
             yield Endpoint(port, server, sessions)

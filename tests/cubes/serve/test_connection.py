@@ -159,7 +159,7 @@ def test_receipt_as_a_notice_and_in_the_journal(endpoint: Any) -> None:
         notices = wire.query("SET fleetcube.receipt = on; SELECT 5 FROM requests LIMIT 1").notices
         assert json.loads(notices[-1]["M"])["path"] == "cube"
         rows = wire.query("SELECT path, rows, receipt FROM fleet.receipts WHERE process = pg_backend_pid()").rows
-        assert rows == [("cube", "1", None), ("cube", "1", '{"path":"cube"}')]
+        assert rows == [("cube", "1", '{"outline":"cube"}'), ("cube", "1", '{"path":"cube"}')]
 
 
 def test_explain_goes_to_the_session(endpoint: Any) -> None:

@@ -69,3 +69,11 @@ def test_serve_ends_cleanly_on_a_signal(tmp_path: Path) -> None:
 def test_too_many_clients_are_told(serving: Any) -> None:
     with serving(settings={"serve_clients": 1}) as endpoint, endpoint.connect(), endpoint.bare() as second:
         assert [error["C"] for error in second.start().errors] == ["53300"]
+
+
+def test_small_answers_are_sent_at_once(endpoint: Any) -> None:
+    """Without this option each waits for the client's delayed acknowledgement, some 40 ms."""
+    with endpoint.connect() as wire:
+        _, connection = endpoint.server._clients[wire.process]
+        sock = connection._writer.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
