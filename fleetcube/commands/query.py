@@ -47,6 +47,7 @@ def sql(settings: Settings, *, query: str, raw: bool, fresh: bool, receipt: bool
 def serve(settings: Settings) -> None:
     """Serve SQL over the PostgreSQL protocol: `psql -h 127.0.0.1 -p 5433 fleet`."""
     from cubes.serve.server import serve as serve_sql
+    from cubes.serve.shares import share_of_session
     from cubes.session import Session
     from lake.users import Users
 
@@ -57,4 +58,5 @@ def serve(settings: Settings) -> None:
             f"fleetcube: SQL on {settings.serve_host}:{port}; psql -h {settings.serve_host} -p {port} fleet", err=True
         )
 
-    serve_sql(settings, lambda: Session(settings), settings.serve_host, settings.serve_port, ready)
+    share = share_of_session(settings)
+    serve_sql(settings, lambda: Session(share), settings.serve_host, settings.serve_port, ready)
