@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Snapshot:
     version: int
     files: tuple[DataFile, ...]
     handle: DeltaTable | None
+    # Numbers that were asked for: delta-rs looks for each in the whole log, and a statement asks for a dozen.
+    _txns: dict[str, int | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def exists(self) -> bool:
@@ -71,7 +73,11 @@ class Snapshot:
 
     def txn(self, name: str) -> int | None:
         """The stored transaction number of that name, or None if it was never set."""
-        return None if self.handle is None else self.handle.transaction_version(name)
+        if self.handle is None:
+            return None
+        if name not in self._txns:
+            self._txns[name] = self.handle.transaction_version(name)
+        return self._txns[name]
 
     def property(self, name: str) -> str | None:
         """A property of the table's metadata, or None."""

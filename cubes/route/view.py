@@ -18,6 +18,7 @@ from cubes.measures import quoted
 from cubes.model import Cube, Derived
 from cubes.plan.versions import built_digests, old_versions
 from cubes.route.aliases import Aliases, resolved
+from cubes.route.counted import counted_cells
 from cubes.route.span import Window
 from cubes.segments import segment_range, table_of
 from lake import delta, tables
@@ -183,10 +184,8 @@ class Shelf:
         """Partial cells of a cube's version by (grain, cuboid): what candidates are weighed by."""
         key = (snapshot.ref.key, snapshot.version)
         if key not in self.counted:
-            scan = self.duck.scan(snapshot)
-            counts = self.duck.sql(f"SELECT grain, cuboid, count(*) FROM {scan} WHERE sketch IS NULL GROUP BY ALL")
             self.counted = {held: rows for held, rows in self.counted.items() if held[0] != key[0]}
-            self.counted[key] = {(grain, cuboid): rows for grain, cuboid, rows in counts}
+            self.counted[key] = counted_cells(self.duck, snapshot)
         return self.counted[key]
 
 

@@ -176,8 +176,8 @@ class LakeTables:
         cubes = [cube.name for cube in self._cubes if viewer.whole(cube.fact)]
         seen = _listed([*filter(viewer.whole, load_facts()), *cubes])
         where = "" if all(map(viewer.whole, load_facts())) else f" WHERE subject IN ({seen})"
-        names = ", ".join(column.name for column in SYSTEM["jobs"].columns)
-        return self._duck.sql(f"SELECT {names} FROM {scan}{where} ORDER BY at")
+        names = '"at", step, subject, outcome, rows, seconds, detail'
+        return self._duck.sql(f'SELECT {names} FROM {scan}{where} ORDER BY "at"')
 
     def _alert_rows(self, viewer: Viewer) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []

@@ -56,7 +56,7 @@ _TABLES: Final = (
         "receipts",
         "The last statements on facts that this server answered, oldest first; of others' only who may see them",
         """
-        at          z  When the answer was given
+        answered_at z  When the answer was given
         process     n  Connection that asked, as pg_backend_pid() names it
         who         t  User who asked
         statement   t  The statement as it was sent
@@ -172,7 +172,7 @@ _TABLES: Final = (
         "jobs",
         "Steps that ran on the lake: landings, gates, builds, refreshes, upkeep",
         """
-        at       z  End of the step
+        ended_at z  End of the step
         step     t  What ran: land, gate, build, refresh, replay, simulate, release, undo, erase, retain
         subject  t  Fact, cube or file
         outcome  t  done, blocked or failed
@@ -196,7 +196,7 @@ _TABLES: Final = (
         "alerts",
         "What needs a person: verdicts of the gate, failed steps, losses, refusals of the last 4 MiB of the audit log",
         """
-        at        z  When
+        raised_at z  When
         kind      t  verdict, job, gap or refusal
         severity  t  warning or critical
         subject   t  Fact, cube, file, or what was refused
