@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlglot import exp
 
-from cubes.access_form import UNBOUND, AccessSpec, Quotas, RoleSpec, UserSpec
+from cubes.access_form import SYSTEM_TABLES, UNBOUND, AccessSpec, Quotas, RoleSpec, UserSpec
 from cubes.route.bind import bind_alone
 from cubes.route.grammar import AGGREGATES
 from cubes.route.kinds import kind
@@ -209,6 +209,10 @@ def _check_role(document: Document, name: str, role: RoleSpec) -> None:
             if table not in (*tables, EVERY):
                 what = f"there is no {part[:-1]} '{table}'."
                 raise document.error(what, (*at, part, number), did_you_mean(table, tables))
+    for number, table in enumerate(role.system):
+        if table not in (*SYSTEM_TABLES, EVERY):
+            what = f"there is no system table '{table}'."
+            raise document.error(what, (*at, "system", number), did_you_mean(table, SYSTEM_TABLES))
     listed = _tables(role)
     for number, fact in enumerate(role.facts):
         if fact != EVERY and fact not in role.rows and EVERY not in role.rows:

@@ -32,6 +32,8 @@ class Quotas(BaseModel):
 
 
 UNBOUND: Final = Quotas()
+# Tables of schema `fleet`, which roles list by name.
+SYSTEM_TABLES: Final = tuple("alerts cubes cuboids gaps jobs metrics quality queries receipts segments".split())
 
 
 class RoleSpec(BaseModel):

@@ -233,6 +233,8 @@ def connect(settings: Settings, *, database: str = ":memory:", spill: Path | Non
     if spill is not None or is_remote(settings.lake) or settings.lake.is_dir():
         folder = spill or work_folder(settings.lake, "spill")
         duck.execute(f"SET temp_directory = {text_literal(str(folder))}")
+        if settings.spill_mib:
+            duck.execute(f"SET max_temp_directory_size = '{settings.spill_mib}MiB'")
     duck.execute("SET autoinstall_known_extensions = false")
     for macro in _MACROS:
         duck.execute(macro)

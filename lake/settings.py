@@ -33,6 +33,9 @@ class Settings:
     )
     memory_mib: int = _setting(1024, "Memory limit of the embedded engine, MiB.")
     threads: int = _setting(0, "Threads of the embedded engine; 0 takes every core.")
+    spill_mib: int = _setting(
+        0, "Disk that the embedded engine may spill to, MiB; 0 leaves it nine tenths of what is free."
+    )
     engine: str = _setting("duckdb", "Engine that builds cubes: duckdb (in this process) or spark.")
     spark_master: str = _setting("local[*]", "Master of the Spark engine.")
     spark_jars: Path = _setting(Path(""), "Folder of Delta's jars for Spark; empty takes `jars` of the environment.")
@@ -67,6 +70,12 @@ class Settings:
     serve_key: str = _setting("", "TLS key file of the SQL endpoint (PEM, without a passphrase).")
     serve_clients: int = _setting(64, "Clients that the SQL endpoint takes at once.")
     serve_idle_s: int = _setting(0, "Seconds after which an idle client of the SQL endpoint is let go; 0 never.")
+    serve_running: int = _setting(4, "Statements on facts that the SQL endpoint runs at once.")
+    serve_waiting: int = _setting(64, "Statements that wait for their turn, above which one is refused.")
+    serve_memory_mib: int = _setting(
+        2048, "Engine memory of the SQL endpoint's running statements together, MiB; each has an equal share."
+    )
+    serve_threads: int = _setting(0, "Engine threads of one statement on the SQL endpoint; 0 takes `threads`.")
     statement_timeout_s: int = _setting(60, "Seconds after which a statement on the endpoint is ended.")
     result_cache_mib: int = _setting(64, "Answers that a process keeps until a publish overtakes them, MiB; 0: none.")
     selfaudit_permille: int = _setting(5, "Answers from cubes, of a thousand, that serve asks of rows again; 0: none.")
@@ -104,16 +113,11 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "log": ("text", "json"),
 }
 _PORT_MAX = 65_535
-_LEAST: dict[str, int] = {
-    "threads": 0,
-    "result_cache_mib": 0,
-    "selfaudit_permille": 0,
-    "selfaudit_seed": 0,
-    "serve_idle_s": 0,
-    "audit_keep_months": 0,
-    "serve_port": 0,
-    "receiver_port": 0,
-}
+_LEAST: dict[str, int] = dict.fromkeys(
+    "threads spill_mib serve_idle_s serve_threads audit_keep_months serve_port receiver_port result_cache_mib "
+    "selfaudit_permille selfaudit_seed".split(),
+    0,
+)
 
 
 def load_settings(

@@ -18,6 +18,7 @@ from cubes.measures import quoted
 from cubes.model import Cube, Derived
 from cubes.plan.versions import built_digests, old_versions
 from cubes.route.aliases import Aliases, resolved
+from cubes.route.counted import counted_cells
 from cubes.route.past import Past, erased_days, lost_days, narrowed
 from cubes.route.span import Window
 from cubes.route.suspect import suspect_windows
@@ -116,7 +117,6 @@ class Shelf:
     compared: dict[tuple[str, str, int, int | None], bool] = field(default_factory=dict)
     times: dict[tuple[str, int, tuple[str, ...]], tuple[int, ...]] = field(default_factory=dict)
     deleted: dict[tuple[str, int], list[Deletion]] = field(default_factory=dict)
-    numbers: dict[str, tuple[int, dict[str, int | None]]] = field(default_factory=dict)
     signs: dict[str, tuple[int, dict[str, bool]]] = field(default_factory=dict)
     histories: dict[str, History] = field(default_factory=dict)
     marked: tuple[int, list[Suspect]] = (-1, [])
@@ -136,7 +136,7 @@ class Shelf:
         ref = self.table_of(cube)
         if is_remote(self.lake) or has_table(ref.path(self.lake)):
             snapshot = self.latest(ref)
-            if self.txn(snapshot, "build") is not None:
+            if snapshot.txn("build") is not None:
                 return cube, snapshot
         digests = built_digests(self.lake, cube.name)
         held = self.older.get(cube.name)
@@ -153,16 +153,6 @@ class Shelf:
             held = delta.open_snapshot(self.lake, ref)
             self.newest[ref.key] = held
         return held
-
-    def txn(self, snapshot: Snapshot, name: str) -> int | None:
-        """A transaction number of a version; read once, since to ask the handle takes a millisecond."""
-        version, held = self.numbers.get(snapshot.ref.key, (None, {}))
-        if version != snapshot.version:
-            held = {}
-            self.numbers[snapshot.ref.key] = (snapshot.version, held)
-        if name not in held:
-            held[name] = snapshot.txn(name)
-        return held[name]
 
     def at(self, ref: TableRef, version: int) -> Snapshot:
         """A table at one version; only the last few are kept."""
@@ -228,11 +218,9 @@ class Shelf:
         """Partial cells of a cube's version by (grain, cuboid): what candidates are weighed by."""
         key = (snapshot.ref.key, snapshot.version)
         if key not in self.counted:
-            scan = self.duck.scan(snapshot)
-            counts = self.duck.sql(f"SELECT grain, cuboid, count(*) FROM {scan} WHERE sketch IS NULL GROUP BY ALL")
             while len(self.counted) >= 64:
                 self.counted.pop(next(iter(self.counted)))
-            self.counted[key] = {(grain, cuboid): rows for grain, cuboid, rows in counts}
+            self.counted[key] = counted_cells(self.duck, snapshot)
         return self.counted[key]
 
 
@@ -337,9 +325,8 @@ class View:
             return self._pin_past(fact, ref, self.past)
         mine = [cube for cube in self.shelf.cubes if cube.fact == name]
         found = [self.shelf.serving(cube) for cube in mine]
-        txn = self.shelf.txn
-        built = [(cube, snapshot) for cube, snapshot in found if txn(snapshot, "build") is not None]
-        version = max((txn(snapshot, "source") or 0 for _, snapshot in built), default=None)
+        built = [(cube, snapshot) for cube, snapshot in found if snapshot.txn("build") is not None]
+        version = max((snapshot.txn("source") or 0 for _, snapshot in built), default=None)
         # The newest trusted version is opened after the cubes, so it can't be older than what they were built of.
         newest = self.shelf.latest(ref)
         if built and not newest.exists:
@@ -347,7 +334,7 @@ class View:
             raise LakeError(f"The table trusted/{name} is gone.", where=str(newest.root), todo=todo)
         trusted = newest if self.fresh or version is None else self.shelf.at(ref, version)
         states = tuple(self._cube(cube, snapshot, trusted) for cube, snapshot in built)
-        unbuilt = tuple(cube.name for cube, snapshot in found if txn(snapshot, "build") is None)
+        unbuilt = tuple(cube.name for cube, snapshot in found if snapshot.txn("build") is None)
         return FactState(fact, trusted, states, unbuilt, expired_days(self.shelf.deletions(name), whole=True))
 
     def _pin_past(self, fact: Fact, ref: TableRef, past: Past) -> FactState:
@@ -364,7 +351,7 @@ class View:
         return FactState(fact, trusted, tuple(states), tuple(unbuilt), whole, lost)
 
     def _cube(self, cube: Cube, snapshot: Snapshot, trusted: Snapshot) -> CubeState:
-        build, watermark, source = (self.shelf.txn(snapshot, one) or 0 for one in ("build", "watermark", "source"))
+        build, watermark, source = (snapshot.txn(one) or 0 for one in ("build", "watermark", "source"))
         lagging = source != trusted.version
         withdrawn = lagging and not _only_grew(self.shelf.at(trusted.ref, source), trusted)
         rows = self.shelf.cells(snapshot)
@@ -374,7 +361,7 @@ class View:
         return CubeState(cube, snapshot, build, watermark, source, rows, lagging, withdrawn, stale, gone, bad)
 
     def _is_stale(self, cube: Cube, cells: Snapshot, name: str) -> bool:
-        version = self.shelf.txn(cells, transaction(name))
+        version = cells.txn(transaction(name))
         if self.past is not None and not self.table(tables.lookup(name)).exists:
             return True
         newest = self.lookup(name)

@@ -66,9 +66,12 @@ class Connection:
         self._skip_to_sync = False
         self._running = False
         self._stopped_by = ""
+        self._begun_s = 0.0
+        self._task: asyncio.Task[None] | None = None
 
     async def run(self, start: Startup, key: bytes, login: Login) -> None:
         """Greet the client once `login` let it in, then serve its messages."""
+        self._task = asyncio.current_task()
         try:
             async with asyncio.timeout(self._limits.login_s):
                 self._writer.write(await login(self._exchange))
@@ -86,6 +89,12 @@ class Connection:
         if self._running:
             self._stopped_by = self._stopped_by or why
             self.desk.interrupt()
+
+    def terminate(self) -> None:
+        """End the running statement and the connection with it."""
+        self.cancel("terminating connection due to administrator command")
+        if self._task is not None:
+            self._task.cancel()
 
     async def _exchange(self, question: bytes) -> bytes:
         """Ask the client something in the log-in, and give its answer."""
@@ -187,6 +196,7 @@ class Connection:
         if outcome.table is None:
             self._done(outcome, 0)
             return
+        self.desk.activity.sends()
         pages = Pages(outcome)
         try:
             if outcome.copy is not None:
@@ -208,6 +218,7 @@ class Connection:
             self._writer.write(data)
             await self._drain()
             sent += count
+            self.desk.activity.sent(pages.sent)
         return sent
 
     async def _copied(self, pages: Pages) -> int:
@@ -219,12 +230,13 @@ class Connection:
             count, data = await self._work(pages.lines)
             self._writer.write(data)
             await self._drain()
+            self.desk.activity.sent(pages.sent)
         self._writer.write(Reply.COPY_DONE)
         return pages.sent
 
     async def _drain(self) -> None:
         """Wait until the client has taken what was sent; one that takes nothing until the deadline is let go."""
-        left = self._deadline - asyncio.get_running_loop().time()
+        left = self._begun_s + self._limit_s() - asyncio.get_running_loop().time()
         try:
             await asyncio.wait_for(self._writer.drain(), max(left, 0.1))
         except TimeoutError:
@@ -234,9 +246,10 @@ class Connection:
     def _begin(self) -> None:
         """A statement starts: from here on a cancel request is for it, also while the client takes its rows."""
         self._running, self._stopped_by = True, ""
-        self._deadline = asyncio.get_running_loop().time() + self._deadline_s()
+        self._begun_s = asyncio.get_running_loop().time()
 
     def _done(self, outcome: Outcome, rows: int) -> None:
+        self.desk.activity.end()
         for warning in outcome.warnings:
             self._tell("WARNING", warning)
         for notice in outcome.notices:
@@ -264,16 +277,18 @@ class Connection:
             while not (await asyncio.wait({waiting}, timeout=_POLL_S))[0]:
                 if self._reader.at_eof():
                     self.cancel("the client has left")
-                elif loop.time() > self._deadline:
+                elif loop.time() > self._begun_s + self._limit_s():
                     self.cancel("canceling statement due to statement timeout")
                 # Again and again: an interrupt between two engine calls of one statement would be lost.
                 if self._stopped_by:
                     self.desk.interrupt()
                     job.cancel()
         except asyncio.CancelledError:
-            # The server stops: the session must be idle before it is closed.
-            self.desk.interrupt()
-            await asyncio.wait({waiting}, timeout=_STOP_S)
+            # The connection ends: the session must be idle before it is given back. As above, again and again.
+            for _ in range(int(_STOP_S / _POLL_S)):
+                self.desk.interrupt()
+                if (await asyncio.wait({waiting}, timeout=_POLL_S))[0]:
+                    break
             raise
         if self._stopped_by:
             if not waiting.cancelled():
@@ -281,16 +296,19 @@ class Connection:
             raise QueryError(self._stopped_by, code="57014")
         return waiting.result()
 
-    def _deadline_s(self) -> float:
-        """The server's limit, or the client's own where that is shorter."""
+    def _limit_s(self) -> float:
+        """Seconds from a statement's arrival: the server's limit, or the client's own or the quota where shorter."""
         own = int(self.desk.variables.get("statement_timeout")) / 1000
-        return min(own, self._limits.statement_s) if own else self._limits.statement_s
+        quota = self.desk.bound.statement_s
+        return min(one for one in (self._limits.statement_s, own, quota) if one)
 
     async def _fail(self, error: Exception, kind: str, offset: int = 0) -> None:
         """Report an error; within the extended protocol everything up to the next Sync is then left out."""
+        failure = failure_of(error)
         self.desk.failed()
+        self.desk.activity.end(failure.code)
         self._skip_to_sync = kind not in ("Q",)
-        self._writer.write(Reply.error(failure_of(error).fields(offset)))
+        self._writer.write(Reply.error(failure.fields(offset)))
         await self._writer.drain()
 
     async def _send_away(self, error: QueryError) -> None:
@@ -303,6 +321,7 @@ class Connection:
     def _end_portals(self) -> None:
         if self.desk.status == "I":
             self._extended.end_transaction()
+            self.desk.activity.end()
 
     async def _ready(self) -> None:
         self._writer.write(Reply.ready(self.desk.status))
@@ -320,6 +339,7 @@ class Connection:
         if message.target == "S":
             prepared = self._extended.prepared(message.statement)
             outcome = await self._work(lambda: self._extended.columns(prepared))
+            self.desk.activity.end()
             self._writer.write(Reply.parameters_of(prepared.oids))
             table = None if outcome is None else outcome.table
             self._writer.write(Reply.NO_DATA if table is None else Reply.rows_of(fields_of(table.schema)))
@@ -330,6 +350,7 @@ class Connection:
             self._writer.write(Reply.NO_DATA)
             return
         outcome = await self._work(lambda: self._extended.run(portal))
+        self.desk.activity.sends()
         assert portal.pages is not None, "what has rows has pages"
         fields = portal.pages.fields
         self._writer.write(Reply.rows_of(fields, portal.formats(len(fields))))
@@ -340,6 +361,8 @@ class Connection:
             self._writer.write(Reply.EMPTY_QUERY)
             return
         outcome = await self._work(lambda: self._extended.run(portal))
+        if portal.pages is not None:
+            self.desk.activity.sends()
         rows = 0
         if portal.pages is not None and outcome.copy is not None:
             rows = await self._copied(portal.pages)

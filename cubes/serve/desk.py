@@ -17,15 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from cubes.require import require
 from cubes.serve.copy_out import CopyOptions, read_copy
+from cubes.serve.ending import asks_to_end, ended, without_calls
 from cubes.serve.failures import failure_of
+from cubes.serve.house import House
 from cubes.serve.infer import parameter_oids
-from cubes.serve.journal import Journal
-from cubes.serve.pg_catalog import Catalogue
 from cubes.serve.pg_types import conform, settle
 from cubes.serve.pgwire import Field
-from cubes.serve.pool import SessionLike, SessionPool
+from cubes.serve.pool import SessionLike
+from cubes.serve.quotas import Bound, bound_of, share_of
+from cubes.serve.running import Activity, Viewer
+from cubes.serve.setting_words import reset, set_variable, shown
 from cubes.serve.statements import PUBLIC, Statement, explained, parse, without_schema
-from cubes.serve.stream import Slots, Stream
+from cubes.serve.stream import Stream
 from cubes.serve.variables import SERVER_VERSION, Variables
 from lake.errors import FleetcubeError, QueryError
 
@@ -65,20 +68,23 @@ class Outcome:
 class Desk:
     """State of one connection. `status` is I idle, T in a transaction, E in a failed one."""
 
-    sessions: SessionPool
-    catalogue: Catalogue
-    journal: Journal
+    house: House
     variables: Variables
-    process: int = 0
+    activity: Activity
     status: str = "I"
+    bound: Bound = field(default_factory=Bound)
     forget: Callable[[str | None], None] = field(default=lambda name: None)
-    slots: Slots = field(default_factory=Slots)
     policy: Callable[[], Policy | None] = field(default=lambda: None)
     # Writes the audit log: operation, resource, and by name result, policy, detail, durable.
     tell: Callable[..., None] = field(default=lambda *what, **more: None)
     _session: SessionLike | None = None
     _stopped: bool = False
     _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def process(self) -> int:
+        """The number of the connection."""
+        return self.activity.process
 
     def answer(self, statement: Statement, wanted: Sequence[Field] | None = None, *, asked: bool = True) -> Outcome:
         """Run one statement. Errors: QueryError and whatever the session raises; then call `failed`.
@@ -133,7 +139,7 @@ class Desk:
             # Under the lock the session can't be given back, so no other connection's statement is hit.
             if self._session is not None:
                 self._session.interrupt()
-        self.catalogue.interrupt(self.process)
+        self.house.catalogue.interrupt(self.process)
 
     def has_rows(self, statement: Statement) -> bool:
         """Whether the statement gives rows, known without running it."""
@@ -142,18 +148,22 @@ class Desk:
     def parameter_oids(self, statement: Statement) -> dict[int, int]:
         """The types of parameters as far as their places tell them."""
         tree = parse(statement)
-        return parameter_oids(tree, self.catalogue.column_types(tree))
+        return parameter_oids(tree, self.house.catalogue.column_types(tree))
 
     def _query(self, statement: Statement, wanted: Sequence[Field] | None, *, asked: bool) -> Outcome:
         if any(text == "$" and not quoted for text, quoted in statement.tokens):
             raise QueryError("there is no parameter $1: no values were bound", code="42P02")
         policy = self.policy()
-        if statement.verb != "EXPLAIN" and self.catalogue.owns(statement):
-            catalogue = self.catalogue.under(policy)
-            table = catalogue.query(statement, self.variables, self._known(), self.process)
-            return Outcome("SELECT", _settled(table, wanted))
+        self.bound, viewer = bound_of(policy), Viewer(self.variables.user, policy)
+        owned = statement.verb != "EXPLAIN" and self.house.catalogue.owns(statement)
+        # Tools ask the catalogue all the time: of the last statements they would leave nothing else.
+        kept = asked and not owned
+        self.activity.begin(statement.text, None if policy is None else policy.tenant, kept=kept)
+        if owned:
+            self.activity.answered("catalogue")
+            return self._catalogued(statement, viewer, wanted)
         try:
-            outcome = self._lent(statement, policy, wanted, asked=asked)
+            outcome = self._lent(statement, viewer, wanted, asked=asked)
         except Exception as error:
             self._note(
                 statement, policy, result=failure_of(error).code if isinstance(error, FleetcubeError) else "XX000"
@@ -163,26 +173,41 @@ class Desk:
             self._note(statement, policy, result="ok")
         return outcome
 
+    def _catalogued(self, statement: Statement, viewer: Viewer, wanted: Sequence[Field] | None) -> Outcome:
+        """A query for the catalogue; one that ends what others run does so once its rows are there."""
+        catalogue = self.house.catalogue.under(viewer.policy)
+        ends: dict[int, bool] = {}
+        if asks_to_end(statement):
+            statement, ends = without_calls(statement)
+        table = catalogue.query(statement, self.variables, self._known(), self.process, viewer)
+        warnings: list[str] = []
+        if ends:
+            end = self.house.ender.end
+            table, warnings = ended(table, ends, lambda one, hard: end(one, viewer, self.tell, terminate=hard))
+        return Outcome("SELECT", _settled(table, wanted), warnings=tuple(warnings))
+
     def _note(self, statement: Statement, policy: Policy | None, *, result: str) -> None:
         digest = "" if policy is None else policy.digest
         detail = {"process": self.process}
         self.tell("query", statement.text, result=result, policy=digest, detail=detail, durable=False)
 
-    def _lent(
-        self, statement: Statement, policy: Policy | None, wanted: Sequence[Field] | None, *, asked: bool
-    ) -> Outcome:
+    def _lent(self, statement: Statement, viewer: Viewer, wanted: Sequence[Field] | None, *, asked: bool) -> Outcome:
         """Ask a session; a large answer keeps it after this call: then its stream takes over what is held."""
         with ExitStack() as held:
-            session = held.enter_context(self.sessions.lend(lambda: self._stopped))
+            share = share_of(viewer.policy, viewer.user, self.process)
+            held.enter_context(self.house.admission.enter(share, lambda: self._stopped, self.activity.waits))
+            self.activity.runs()
+            session = held.enter_context(self.house.sessions.lend(lambda: self._stopped))
             self._hold(session)
             try:
-                answer, outcome = self._ask(session, statement, policy, wanted, asked=asked)
+                answer, outcome = self._ask(session, statement, viewer, wanted, asked=asked)
                 if answer.rest is None:
                     return outcome
                 # The engine's result goes before its session is lent again.
                 held.callback(answer.rest.close)
-                self.slots.take(held)
-                names = outcome.table.column_names if outcome.table is not None else []
+                self.house.slots.take(held)
+                assert outcome.table is not None, "what has more pages has a first one"
+                names, first = outcome.table.column_names, outcome.table.num_rows
                 kept = held.pop_all()
             finally:
                 self._hold(None)
@@ -193,7 +218,9 @@ class Desk:
                 raise QueryError("the statement was stopped", code="57014")
 
         # Before any row is sent nothing is stopped.
-        return replace(outcome, rest=Stream(answer.rest, names, kept, hold=hold, wanted=wanted))
+        check = self.bound.check
+        rest = Stream(answer.rest, names, kept, hold=hold, check=check, rows=first, wanted=wanted)
+        return replace(outcome, rest=rest)
 
     def _hold(self, session: SessionLike | None) -> None:
         with self._lock:
@@ -203,7 +230,7 @@ class Desk:
         self,
         session: SessionLike,
         statement: Statement,
-        policy: Policy | None,
+        viewer: Viewer,
         wanted: Sequence[Field] | None,
         *,
         asked: bool,
@@ -216,18 +243,21 @@ class Desk:
             text,
             fresh=self.variables.is_on("fleetcube.fresh"),
             explain=explain,
-            policy=policy,
+            policy=viewer.policy,
             page_rows=_PAGE_ROWS,
             as_of=self.variables.get("fleetcube.as_of"),
         )
+        self.activity.answered(answer.path)
+        self.bound.check(answer.table.num_rows)
         if not explain:
             require(self.variables.get("fleetcube.require"), answer)
         receipt = answer.receipt if self.variables.is_on("fleetcube.receipt") and not explain and asked else None
         table = _settled(answer.table, wanted) if answer.rest is None or wanted is not None else answer.table
         if asked:
             latency_ms = (time.perf_counter() - begun) * 1000
+            told = (self.process, viewer, statement.text, answer.path)
             kept = receipt if receipt is not None or explain else answer.outline
-            self.journal.add(self.process, statement.text, answer.path, table.num_rows, latency_ms, receipt=kept)
+            self.house.journal.add(*told, rows=table.num_rows, latency_ms=latency_ms, receipt=kept)
         notices = list(answer.notices)
         if answer.path in ("raw", "mixed") and not explain and not any(_TRUSTED in notice for notice in notices):
             notices.insert(0, f"{_TRUSTED}: no cube fits the {'whole ' if answer.path == 'mixed' else ''}query")
@@ -280,55 +310,17 @@ class Desk:
         return Outcome(statement.verb)
 
     def _set(self, statement: Statement) -> Outcome:
-        tokens = list(statement.tokens[1:])
-        scope = tokens[0][0].upper() if tokens else ""
-        if scope in ("LOCAL", "SESSION") and len(tokens) > 1:
-            tokens = tokens[1:]
-        words = [text.upper() for text, _ in tokens]
-        if words[:1] in (["TRANSACTION"], ["CHARACTERISTICS"]):
-            return self._set_transaction(words)
-        if words[:2] == ["TIME", "ZONE"]:
-            name, values = "timezone", tokens[2:]
-        elif words[:1] == ["NAMES"]:
-            name, values = "client_encoding", tokens[1:]
-        else:
-            name, values = _assignment(tokens)
-        default = not values or [text.upper() for text, _ in values] in (["DEFAULT"], ["LOCAL"])
-        value = None if default else "".join(", " if text == "," else text for text, _ in values)
-        if scope == "LOCAL" and self.status == "I":
-            return Outcome("SET", warnings=("SET LOCAL can only be used in transaction blocks",))
-        return Outcome("SET", told=tuple(self.variables.set(name, value, local=scope == "LOCAL")))
-
-    def _set_transaction(self, words: list[str]) -> Outcome:
-        if "WRITE" in words:
-            raise QueryError("cannot set transaction read-write mode: the endpoint only reads", code="25006")
-        return Outcome("SET")
+        told, warnings = set_variable(self.variables, statement, in_transaction=self.status != "I")
+        return Outcome("SET", told=told, warnings=warnings)
 
     def _show(self, statement: Statement) -> Outcome:
-        import pyarrow as pa
-
-        words = [text for text, _ in statement.tokens[1:]]
-        upper = [word.upper() for word in words]
-        if upper == ["ALL"]:
-            pairs = self.variables.listed()
-            columns = {
-                "name": [n for n, _ in pairs],
-                "setting": [v for _, v in pairs],
-                "description": [""] * len(pairs),
-            }
-            return Outcome("SHOW", pa.table(columns))
-        names = {"TRANSACTION ISOLATION LEVEL": "transaction_isolation", "TIME ZONE": "TimeZone"}
-        name = names.get(" ".join(upper), "".join(words))
-        return Outcome("SHOW", pa.table({name: pa.array([self.variables.get(name)], pa.string())}))
+        return Outcome("SHOW", shown(self.variables, statement))
 
     def _reset(self, statement: Statement) -> Outcome:
-        name = "".join(text for text, _ in statement.tokens[1:])
-        if name.upper() == "ALL" or statement.verb == "DISCARD":
-            if statement.verb == "DISCARD":
-                self.forget(None)
-            tag = "DISCARD ALL" if statement.verb == "DISCARD" else "RESET"
-            return Outcome(tag, told=tuple(self.variables.reset()))
-        return Outcome("RESET", told=tuple(self.variables.set(name, None)))
+        discards = statement.verb == "DISCARD"
+        if discards:
+            self.forget(None)
+        return Outcome("DISCARD ALL" if discards else "RESET", told=reset(self.variables, statement))
 
     def _let_go(self, statement: Statement) -> Outcome:
         """CLOSE and UNLISTEN of everything: a pool sends them when a connection comes back; there is nothing of it."""
@@ -365,11 +357,3 @@ _HANDLERS: dict[str, Callable[[Desk, Statement], Outcome]] = {
 def _settled(table: pa.Table, wanted: Sequence[Field] | None) -> pa.Table:
     """The table with the types that are told now, or those that the client was told before."""
     return settle(table) if wanted is None else conform(table, wanted)
-
-
-def _assignment(tokens: list[tuple[str, bool]]) -> tuple[str, list[tuple[str, bool]]]:
-    """`name = values` or `name TO values`; a name may have dots."""
-    for place, (text, quoted) in enumerate(tokens):
-        if not quoted and text.upper() in ("=", "TO"):
-            return "".join(word for word, _ in tokens[:place]), tokens[place + 1 :]
-    raise QueryError("syntax error: SET wants a name, = or TO, and a value", code="42601")

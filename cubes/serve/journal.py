@@ -5,47 +5,40 @@ from __future__ import annotations
 import json
 from collections import deque
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cubes.serve.running import KEPT, Viewer
 from lake.times import utc_now
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_COLUMNS = ("at", "process", "statement", "path", "rows", "latency_ms", "receipt")
 
 
 class Journal:
     """A ring of the newest answers, shared by all connections of a server."""
 
-    def __init__(self, keep: int = 1000) -> None:
+    def __init__(self, keep: int = KEPT) -> None:
         """Keep the newest `keep` answers; the ring lives in memory and ends with the server."""
-        self._rows: deque[tuple[Any, ...]] = deque(maxlen=keep)
+        self._rows: deque[tuple[str | None, tuple[Any, ...]]] = deque(maxlen=keep)
         self._lock = Lock()
 
     def add(
         self,
         process: int,
+        viewer: Viewer,
         statement: str,
         path: str,
+        *,
         rows: int,
         latency_ms: float,
-        *,
         receipt: dict[str, Any] | None = None,
     ) -> None:
         """Note one answer with its receipt: what had to be counted for it is there where the client asked for one."""
         text = None if receipt is None else json.dumps(receipt, ensure_ascii=False, separators=(",", ":"), default=str)
+        tenant = None if viewer.policy is None else viewer.policy.tenant
+        row = (utc_now(), process, viewer.user, statement, path, rows, round(latency_ms, 3), text)
         with self._lock:
-            self._rows.append((utc_now(), process, statement, path, rows, round(latency_ms, 3), text))
+            self._rows.append((tenant, row))
 
-    def table(self) -> pa.Table:
-        """The answers, oldest first."""
-        import pyarrow as pa
-
+    def rows(self, viewer: Viewer) -> list[tuple[Any, ...]]:
+        """The answers that a viewer may see, oldest first, in the order of the table's columns."""
         with self._lock:
-            rows = list(self._rows)
-        texts, whole = pa.string(), pa.int64()
-        types = (pa.timestamp("us", "UTC"), whole, texts, texts, whole, pa.float64(), texts)
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(_COLUMNS)
-        arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
-        return pa.table(dict(zip(_COLUMNS, arrays, strict=True)))
+            held = list(self._rows)
+        return [row for tenant, row in held if viewer.over("queries.see", row[2], tenant)]

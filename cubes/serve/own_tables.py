@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cubes.serve.pg_catalog import Relation, RelationColumn
+from cubes.serve.running import Viewer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +34,7 @@ _AUDIT: Final = (
 def audit_table(audit: SelfAudit) -> Relation:
     """`fleet.selfaudit`: one row, what the self-audit of this server did."""
 
-    def table() -> pa.Table:
+    def table(viewer: Viewer) -> pa.Table:
         import pyarrow as pa
 
         counts = vars(audit.counts)
@@ -45,7 +46,7 @@ def audit_table(audit: SelfAudit) -> Relation:
 def cache_table(results: ResultCache) -> Relation:
     """`fleet.result_cache`: one row, what this server keeps of answers and how often that was of use."""
 
-    def table() -> pa.Table:
+    def table(viewer: Viewer) -> pa.Table:
         import pyarrow as pa
 
         counts = results.counts

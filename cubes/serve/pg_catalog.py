@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from cubes.serve import catalog_rewrite
 from cubes.serve.pg_types import PG_TYPES
+from cubes.serve.running import Viewer
 from cubes.serve.statements import Statement, parse
 from cubes.serve.variables import Variables
 from lake.duck import Duck, connect
@@ -34,6 +35,7 @@ _SCRIPT = Path(__file__).with_name("pg_catalog.sql")
 _FIRST_OID = 20000
 _FIRST_KEY_OID = 50000
 _POLICIES_KEPT = 16
+_MEMORY_MIB = 128
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ class RelationColumn:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table ('r') or view ('v') that the endpoint shows; `read` gives its rows if they live in the server itself.
+    """A table ('r') or view ('v') that the endpoint shows.
 
-    `key` tells its rows apart; `about` is the table whose rows it shows, where that is another one.
+    `read` gives the rows of one that lives in the server itself, anew for each query, as the asking viewer may see
+    them. `key` tells its rows apart; `about` is the table whose rows it shows, where that is another one.
     """
 
     schema: str
@@ -58,7 +61,7 @@ class Relation:
     kind: str
     comment: str
     columns: tuple[RelationColumn, ...]
-    read: Callable[[], pa.Table] | None = None
+    read: Callable[[Viewer], pa.Table] | None = None
     key: tuple[str, ...] = ()
     about: str = ""
 
@@ -70,7 +73,7 @@ class Catalogue:
         """Fill the tables from the relations; they don't change while a server runs."""
         self._relations = relations
         self._under: dict[str, Catalogue] = {}
-        self._duck = connect(Settings(lake=Path("/nonexistent"), memory_mib=256, threads=1))
+        self._duck = connect(Settings(lake=Path("/nonexistent"), memory_mib=_MEMORY_MIB, threads=1))
         self._lock = Lock()
         self._running: dict[int, Duck] = {}
         given = _given(relations)
@@ -81,9 +84,9 @@ class Catalogue:
                 self._duck.execute(statement)
         for name in given:
             self._duck.unregister(name)
-        self._live = {f"{item.schema}.{item.name}": item.read for item in relations if item.read is not None}
+        self._live = {_live_name(item): item.read for item in relations if item.read is not None}
         own = {name for (name,) in self._duck.sql("SELECT table_name FROM duckdb_tables()")}
-        self._tables = frozenset(own | {_live_name(name) for name in self._live})
+        self._tables = frozenset(own | set(self._live))
         listed = self._duck.sql("SELECT function_name FROM duckdb_functions() WHERE function_name LIKE 'fc_%'")
         self._macros = frozenset(name for (name,) in listed)
         self._duck.execute("SET enable_external_access = false")
@@ -132,11 +135,16 @@ class Catalogue:
         return len(system) == len(names)
 
     def query(
-        self, statement: Statement, variables: Variables, known: Mapping[str, str | int], process: int
+        self,
+        statement: Statement,
+        variables: Variables,
+        known: Mapping[str, str | int],
+        process: int,
+        viewer: Viewer,
     ) -> pa.Table:
         """Answer a query that the catalogue owns; `known` holds what functions like current_user return.
 
-        `process` names the asking connection, for `interrupt`.
+        `process` names the asking connection, for `interrupt`; system tables show what `viewer` may see.
         """
         tree = parse(statement)
         rewritten = catalog_rewrite.rewrite(tree, self._tables, self._macros, variables.get, known)
@@ -150,8 +158,8 @@ class Catalogue:
             self._running[process] = cursor
         try:
             for name, read in self._live.items():
-                if _live_name(name) in used:
-                    cursor.register(_live_name(name), read())
+                if name in used:
+                    cursor.register(name, read(viewer))
             table = cursor.table(text)
             names = catalog_rewrite.output_names(tree) if isinstance(tree, exp.Query) else None
             return table if names is None else table.rename_columns(names)
@@ -183,6 +191,8 @@ def _visible(relations: tuple[Relation, ...], policy: Policy) -> tuple[Relation,
     for item in relations:
         if item.schema == "fleet":
             found += [item] if policy.sees(item.name) else []
+        elif item.schema == "pg_catalog":
+            found.append(item)
         elif policy.reads(item.about or item.name):
             table = item.about or item.name
             columns = tuple(column for column in item.columns if policy.shows(table, column.name))
@@ -190,8 +200,8 @@ def _visible(relations: tuple[Relation, ...], policy: Policy) -> tuple[Relation,
     return tuple(found)
 
 
-def _live_name(name: str) -> str:
-    return "fc_" + name.replace(".", "_")
+def _live_name(item: Relation) -> str:
+    return f"fc_{item.name}" if item.schema == "pg_catalog" else f"fc_{item.schema}_{item.name}"
 
 
 def _refusal(error: QueryError, statement: Statement, text: str) -> QueryError:

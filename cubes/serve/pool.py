@@ -1,4 +1,4 @@
-"""Sessions of a server, lent for one statement at a time: few of them, so that memory is bounded whoever connects.
+"""Sessions of a server, lent for one statement at a time: as many as may run at once, so that memory is bounded.
 
 A session holds no state of a client, and opening one costs more than most statements, so all connections share them.
 """
@@ -44,7 +44,7 @@ class SessionLike(Protocol):
 class SessionPool:
     """At most `most` sessions of the factory; a statement that finds none idle waits for one."""
 
-    def __init__(self, factory: Callable[[], SessionLike], most: int = 4) -> None:
+    def __init__(self, factory: Callable[[], SessionLike], most: int) -> None:
         """Nothing is opened before the first statement."""
         self._factory, self._most = factory, most
         self._idle: list[SessionLike] = []

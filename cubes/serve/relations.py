@@ -1,11 +1,10 @@
-"""The tables that the endpoint shows, with comments: facts and lookups in `public`, the server's own in `fleet`."""
+"""The tables of schema `public`, with comments: facts, lookups, and cubes as views."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from cubes.model import Cube
-from cubes.serve.journal import Journal
 from cubes.serve.pg_catalog import Relation, RelationColumn
 from lake.facts import load_facts
 from lake.lookups import load_lookups
@@ -22,22 +21,10 @@ _TYPES = {
     "labels": "text",
     "counts": "int8[]",
 }
-_RECEIPTS = (
-    RelationColumn("at", "timestamptz", "When the answer was given"),
-    RelationColumn("process", "int8", "Connection that asked, as pg_backend_pid() names it"),
-    RelationColumn("statement", "text", "The statement as it was sent"),
-    RelationColumn("path", "text", "What answered: cube, cube+raw, mixed or raw"),
-    RelationColumn("rows", "int8", "Rows of the answer [1]"),
-    RelationColumn("latency_ms", "float8", "Time to the answer, before rows were sent [ms]"),
-    RelationColumn("receipt", "text", "The receipt as JSON; with counts where fleetcube.receipt was on"),
-)
 
 
-def relations(journal: Journal, cubes: Iterable[Cube] = (), more: Iterable[Relation] = ()) -> tuple[Relation, ...]:
-    """Every relation of a server, in name order within its schema; a cube is a view, since FROM may name it.
-
-    `more` are the server's own beside its receipts.
-    """
+def relations(cubes: Iterable[Cube] = ()) -> tuple[Relation, ...]:
+    """Every relation, in the order of names; a cube is a view, since FROM may name it."""
     facts = [
         Relation(
             "public",
@@ -64,9 +51,7 @@ def relations(journal: Journal, cubes: Iterable[Cube] = (), more: Iterable[Relat
     ]
     taken = {item.name for item in (*facts, *lookups)}
     shown = [_cube(cube) for cube in cubes if cube.name not in taken]
-    named = sorted([*facts, *lookups, *shown], key=lambda relation: relation.name)
-    about = "The last statements on facts that this server answered, oldest first"
-    return (*named, Relation("fleet", "receipts", "v", about, _RECEIPTS, journal.table), *more)
+    return tuple(sorted([*facts, *lookups, *shown], key=lambda relation: relation.name))
 
 
 def _cube(cube: Cube) -> Relation:

@@ -18,17 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from cubes.load import load_cubes
+from cubes.serve.admission import Admission
 from cubes.serve.arrival import Arrived, arrive
 from cubes.serve.connection import Connection, Exchange, Limits
 from cubes.serve.desk import Desk
 from cubes.serve.doorkeeper import Doorkeeper
+from cubes.serve.ending import Ender
 from cubes.serve.failures import Failure, failure_of
+from cubes.serve.house import House
 from cubes.serve.journal import Journal
 from cubes.serve.pg_catalog import Catalogue, Relation
 from cubes.serve.pgwire import Reply, Startup
 from cubes.serve.pool import SessionLike, SessionPool
 from cubes.serve.relations import relations
+from cubes.serve.running import Activity, Running
 from cubes.serve.stream import Slots
+from cubes.serve.system_lake import LakeTables
+from cubes.serve.system_server import ServerTables
 from cubes.serve.tls import tls_of
 from cubes.serve.variables import Variables
 from lake.audit import Audit
@@ -36,7 +42,8 @@ from lake.errors import ConfigError, QueryError
 from lake.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-_THREADS = 16
+# Beside one for each client, so that those in line never keep the others' words from being read.
+_THREADS = 4
 _STOP_S = 5.0
 _PAUSE_S = 0.5
 _AT_THE_DOOR = 32
@@ -63,13 +70,15 @@ class Server:
         self._tls = tls_of(settings)
         self._audit = Audit(settings.lake)
         self._door = Doorkeeper(settings, self._audit.append)
-        self._slots = Slots()
-        self._sessions = SessionPool(session_factory)
-        self._journal = Journal()
         self._more = more
+        self._sessions = SessionPool(session_factory, settings.serve_running)
+        self._admission = Admission(settings.serve_running, settings.serve_waiting)
+        self._slots = Slots(settings.serve_running)
+        self._running, self._journal = Running(), Journal()
         own = settings.definitions if settings.definitions != Path("") else None
         self._cubes = tuple(load_cubes(own).values())
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="serve")
+        self._lake = LakeTables(settings, self._cubes)
+        self._pool = ThreadPoolExecutor(self._most + _THREADS, thread_name_prefix="serve")
         self._clients: dict[int, tuple[bytes, Connection]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: list[socket.socket] = []
@@ -87,8 +96,17 @@ class Server:
         Errors: ConfigError for a taken port, and off loopback without TLS or without users.
         """
         _check_safe(host, is_open=self._door.is_open(), has_tls=self._tls is not None)
-        self._catalogue = Catalogue(relations(self._journal, self._cubes, self._more))
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        system = ServerTables(self._running, self._journal, self._admission, self._lake).relations()
+        self._house = House(
+            self._sessions,
+            self._admission,
+            self._slots,
+            Catalogue((*relations(self._cubes), *system, *self._more)),
+            self._running,
+            self._journal,
+            Ender(self._running, self._end),
+        )
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             for family, _, _, _, address in dict.fromkeys(found):
@@ -122,6 +140,7 @@ class Server:
             await asyncio.wait(self._tasks, timeout=_STOP_S)
         self._sessions.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._lake.close()
         self._audit.close()
 
     async def _accept_all(self, listening: socket.socket) -> None:
@@ -182,7 +201,7 @@ class Server:
         if start.request == "cancel":
             self._cancel(start)
             return
-        address = str(arrived.writer.get_extra_info("peername", ("",))[0])
+        address, port = (*arrived.writer.get_extra_info("peername", ("", 0)), 0, 0)[:2]
         if self._tls is not None and not arrived.secure and not _is_loopback(address):
             todo = "Connect with sslmode=require or verify-full."
             raise QueryError("the server wants TLS", todo=todo, code="28000")
@@ -194,8 +213,9 @@ class Server:
         known = not self._door.is_open()
         process, key = self._next_process, secrets.token_bytes(4)
         self._next_process = self._next_process % (2**31 - 1) + 1
-        desk = Desk(self._sessions, self._catalogue, self._journal, Variables(user), process)
-        desk.slots, desk.policy = self._slots, partial(self._door.policy, user, known=known)
+        activity = Activity(process, user, address, port)
+        desk = Desk(self._house, Variables(user), activity, policy=partial(self._door.policy, user, known=known))
+        activity.application, activity.status = partial(desk.variables.get, "application_name"), lambda: desk.status
         desk.tell = partial(self._audit.append, who=user, origin=address)
         connection = Connection(arrived.reader, arrived.writer, desk, self._pool, self._limits)
 
@@ -205,10 +225,12 @@ class Server:
             return words
 
         self._clients[process] = (key, connection)
+        self._running.arrive(activity)
         try:
             await connection.run(start, key, login)
         finally:
             del self._clients[process]
+            self._running.leave(process)
             if connection.greeted:
                 self._door.farewell(user, address)
 
@@ -217,6 +239,16 @@ class Server:
         first = scram.first(await exchange(Reply.sasl(scram.mechanisms)))
         proof = await exchange(Reply.sasl_next(first, final=False))
         return Reply.sasl_next(await self._door.judge(scram, proof, user, address), final=True)
+
+    def _end(self, process: int, terminate: bool) -> None:
+        """End what a connection runs, or the connection; from any thread."""
+
+        def act() -> None:
+            _, connection = self._clients.get(process, (b"", None))
+            if connection is not None:
+                connection.terminate() if terminate else connection.cancel()
+
+        self._loop.call_soon_threadsafe(act)
 
     def _cancel(self, start: Startup) -> None:
         """A cancel request says nothing back, right key or wrong."""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Slots:
     """How many answers may be open at once, over all connections of a server."""
 
-    def __init__(self, most: int = 3) -> None:
-        """At most `most`."""
-        self._free = Semaphore(most)
+    def __init__(self, running: int) -> None:
+        """All but one of the `running` statements at once; the only one, where it is one."""
+        self._free = Semaphore(max(1, running - 1))
 
     def take(self, held: ExitStack) -> None:
         """Take a place until `held` is closed. Errors: QueryError 53400 where none is free."""
@@ -44,11 +44,16 @@ class Stream:
         held: ExitStack,
         *,
         hold: Callable[[bool], None],
+        check: Callable[[int], None],
+        rows: int,
         wanted: Sequence[Field] | None = None,
     ) -> None:
-        """`held` gives everything back when closed; `hold` tells that the session works, and that it stopped."""
+        """`held` gives everything back when closed; `hold` tells that the session works, and that it stopped.
+
+        `rows` were in the first page; `check` is asked with the number of all that came, before each page goes out.
+        """
         self._batches, self._names, self._held, self._hold, self._wanted = batches, names, held, hold, wanted
-        self.rows = 0
+        self._check, self.rows = check, rows
 
     def next(self) -> pa.Table | None:
         """The next page, None behind the last one, after which the session is free again."""
@@ -63,6 +68,7 @@ class Stream:
             self.close()
             return None
         self.rows += batch.num_rows
+        self._check(self.rows)
         table = pa.Table.from_batches([batch]).rename_columns(list(self._names))
         return table if self._wanted is None else conform(table, self._wanted)
 

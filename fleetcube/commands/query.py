@@ -73,6 +73,7 @@ def serve(settings: Settings) -> None:
     from cubes.selfaudit import SelfAudit
     from cubes.serve.own_tables import audit_table, cache_table
     from cubes.serve.server import serve as serve_sql
+    from cubes.serve.shares import share_of_session
     from cubes.session import Session
     from lake.users import Users
 
@@ -87,8 +88,10 @@ def serve(settings: Settings) -> None:
 
     audit = SelfAudit(settings, Session)
 
+    share = share_of_session(settings)
+
     def session() -> Session:
-        return Session(settings, results=results, audit=audit)
+        return Session(share, results=results, audit=audit)
 
     more = (cache_table(results), audit_table(audit))
     try:
