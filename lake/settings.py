@@ -69,6 +69,9 @@ class Settings:
     serve_idle_s: int = _setting(0, "Seconds after which an idle client of the SQL endpoint is let go; 0 never.")
     statement_timeout_s: int = _setting(60, "Seconds after which a statement on the endpoint is ended.")
     definitions: Path = _setting(Path(""), "Folder of your own cube definitions, beside the shipped ones.")
+    declarations: Path = _setting(
+        Path(""), "Folder of your own facts, lookups and suites, beside the shipped ones; see own-facts.md."
+    )
     mappings: Path = _setting(Path(""), "Folder of your own replay mappings, beside the shipped ones.")
     unknown_metrics: str = _setting("quarantine", "What happens to rows of an undeclared metric: quarantine or accept.")
     gate_rows: int = _setting(1_000_000, "Rows that the gate judges at a time, about.")

@@ -25,6 +25,8 @@ by name, never dropped. Everything is read at one vector of versions, and times 
   order of its rows, as in PostgreSQL; columns of facts are decimals and integers, and never need it.
 - `MEASURE(name)` is what a cube declares under that name; `FROM` may name the cube. Percentiles of foreign histograms,
   `approx_percentile(counts, 0.95)`, come with their bounds: [measures](measures.md).
+- `to_char(ts, format)` knows YYYY, YY, MM, Mon, FMMonth, DD, DDD, Dy, FMDay, IYYY, IW, HH24, HH12, AM, MI, SS, MS, US
+  and words in double quotes; a format of months, days or hours is answered from cells.
 - Integers divide as integers; a quotient with a decimal is rounded once, half to even, at the ninth place.
 - Refused to guard a meaning: adding up `value` of more than one metric, in a sub-query too.
 """

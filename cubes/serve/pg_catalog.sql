@@ -192,6 +192,15 @@ INSERT INTO fc_pg_attribute BY NAME
 INSERT INTO fc_pg_description
     SELECT oid, 1259, 0, comment FROM fc_given_relations WHERE comment <> ''
     UNION ALL SELECT relation, 1259, number, comment FROM fc_given_columns WHERE comment <> '';
+CREATE TABLE fc_pg_tables AS
+    SELECT schema AS schemaname, name AS tablename, 'fleetcube' AS tableowner, CAST(NULL AS VARCHAR) AS tablespace,
+        FALSE AS hasindexes, FALSE AS hasrules, FALSE AS hastriggers, FALSE AS rowsecurity
+    FROM fc_given_relations WHERE kind = 'r';
+UPDATE fc_pg_tables SET hasindexes = TRUE
+    WHERE (schemaname, tablename) IN (SELECT (schema, relation_name) FROM fc_given_keys);
+CREATE TABLE fc_pg_views AS
+    SELECT schema AS schemaname, name AS viewname, 'fleetcube' AS viewowner, CAST(NULL AS VARCHAR) AS definition
+    FROM fc_given_relations WHERE kind = 'v';
 INSERT INTO fc_is_tables
     SELECT 'fleet', schema, name, CASE WHEN kind = 'r' THEN 'BASE TABLE' ELSE 'VIEW' END, 'NO' FROM fc_given_relations;
 INSERT INTO fc_is_columns BY NAME

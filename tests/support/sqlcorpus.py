@@ -37,10 +37,10 @@ class Pair:
     place: str
 
 
-def queries(pattern: str) -> list[Query]:
-    """Every query of the corpus files that match, in order."""
+def queries(pattern: str, folder: str = "queries") -> list[Query]:
+    """Every query of the corpus files of a folder that match, in order."""
     found = []
-    for path in sorted((FOLDER / "queries").glob(pattern)):
+    for path in sorted((FOLDER / folder).glob(pattern)):
         line = 1
         for record in path.read_text(encoding="utf-8").split("\n\n"):
             lines = [text for text in record.splitlines() if text.strip() and not text.startswith("#")]
