@@ -65,7 +65,8 @@ def read_derived(
 def _checked(reading: Reading, derived: Derived, found: list[Derived], place: Place) -> Derived:
     if derived.name in reading.columns or derived.name in _TAKEN:
         todo = f"Give it another name: {{{derived.name}_of_{derived.lookup or 'band'}: {derived.column}}}."
-        raise reading.error(f"fact {reading.fact.name} has a column '{derived.name}' already.", place, todo)
+        whose = f"fact {reading.fact.name} has" if derived.name in reading.columns else "tables of cubes have"
+        raise reading.error(f"{whose} a column '{derived.name}' already.", place, todo)
     if derived.name in {one.name for one in found}:
         raise reading.error(f"dimension '{derived.name}' is there twice.", place, "Give one another name.")
     return derived

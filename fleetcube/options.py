@@ -11,6 +11,7 @@ import click
 
 from fleetcube.audited import on_record
 from lake.errors import LakeError
+from lake.own import use_own
 from lake.places import address, is_remote
 from lake.settings import Settings, load_settings
 from lake.shared import has_files
@@ -28,6 +29,7 @@ def with_settings(*, needs_lake: bool = False) -> Callable[[Callable[..., Any]],
         @functools.wraps(verb)
         def run(lake: Path | None, log: str | None, **arguments: Any) -> Any:
             settings = load_settings({"lake": lake, "log": log, **_own_flags(arguments)})
+            use_own(settings.declarations)
             if needs_lake:
                 require_lake(settings)
             with on_record(settings, arguments):

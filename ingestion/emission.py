@@ -1,7 +1,7 @@
 """From a chunk of lines to landing rows: split by the mapping's form, then one SQL SELECT for each fact.
 
 Lines whose form needs no care are split in SQL. The others (quoted CSV, JSON, expressions) are split here and handed
-over with separators that no text holds, so that one SELECT serves every form.
+over with separators that no text holds, so that one SELECT serves every form; Parquet is split already.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ingestion.lines import BAD_LINE, Chunk
 from ingestion.mapping_form import Emit, FileEntry, LogMapping, Value, fill
 from lake.duck import text_literal
 from lake.errors import DefinitionError, did_you_mean
+from lake.parquet import parquet_texts, scan_parquet
 from lake.times import iso
 
 _RECORD_END: Final = "\x1e"
@@ -82,12 +83,25 @@ def write_chunk(replayed: Replayed, chunk: Chunk, target: Path) -> Callable[[str
     gap = _gap(replayed, chunk, tail) if chunk.torn else None
 
     def select(fact: str) -> str:
-        found = [_select(replayed, number, lines) for number, emit in enumerate(entry.emit) if emit.fact == fact]
-        if gap is not None and entry.emit[0].fact == fact:
-            found.append(gap)
-        return " UNION ALL ".join(found)
+        rows = emitted(replayed, fact, lines)
+        return f"{rows} UNION ALL {gap}" if gap is not None and entry.emit[0].fact == fact else rows
 
     return select
+
+
+def parquet_lines(path: Path, names: Sequence[str]) -> str:
+    """The rows of a Parquet file as `emitted` takes lines; a text with a NUL in it makes its row malformed."""
+    texts = ", ".join(parquet_texts(path, names))
+    split = f"SELECT file_row_number + 1 AS seq, [{texts}] AS texts FROM {scan_parquet(path)}"
+    broken = "contains(array_to_string(texts, ''), chr(0))"
+    told = f"CASE WHEN {broken} THEN CAST(to_json(texts) AS VARCHAR) END"
+    return f"(SELECT seq, {told} AS line, CASE WHEN {broken} THEN NULL ELSE texts END AS f FROM ({split}))"
+
+
+def emitted(replayed: Replayed, fact: str, lines: str) -> str:
+    """SELECTs of all rows of a fact from a relation of lines: `seq`, `line` and its texts `f` (NULL: malformed)."""
+    numbered = enumerate(replayed.entry.emit)
+    return " UNION ALL ".join(_select(replayed, number, lines) for number, emit in numbered if emit.fact == fact)
 
 
 def _code(separator: str) -> str:

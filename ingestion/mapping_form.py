@@ -126,7 +126,7 @@ class FileEntry(BaseModel):
     model_config = _STRICT
 
     match: _Text
-    format: Literal["csv", "jsonl", "lines"]
+    format: Literal["csv", "jsonl", "lines", "parquet"]
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     header: bool = True
     names: tuple[_Text, ...] = ()
@@ -157,8 +157,9 @@ class FileEntry(BaseModel):
             raise ValueError("format csv needs `names:` when `header: false`, and takes none with a header.")
         if len(set(self.names)) != len(self.names):
             raise ValueError("names: a name is there twice.")
-        if self.format == "jsonl" and (self.names or self.pattern):
-            raise ValueError("format jsonl takes its names from the objects; remove `names` and `pattern`.")
+        if self.format in ("jsonl", "parquet") and (self.names or self.pattern):
+            whence = "the objects" if self.format == "jsonl" else "the file"
+            raise ValueError(f"format {self.format} takes its names from {whence}; remove `names` and `pattern`.")
         if self.format == "csv" and '"' in self.delimiter:
             raise ValueError("a quote can't be the delimiter.")
         return self
@@ -168,7 +169,7 @@ class FileEntry(BaseModel):
         return any(fnmatchcase(name, self.match) for name in (path.name, path.name.removesuffix(".gz")))
 
     def line_names(self) -> tuple[str, ...] | None:
-        """Names of a line's texts in their order, or None where the file itself tells them (CSV header, JSON keys)."""
+        """Names of a line's texts in their order; None where the file tells them (CSV header, JSON keys, columns)."""
         if self.format == "lines" and self.pattern is not None:
             groups = re.compile(self.pattern).groupindex
             return tuple(sorted(groups, key=lambda name: groups[name]))

@@ -1,7 +1,8 @@
 """Replay of foreign logs: files through a mapping into landing, each file once for ever.
 
-A row's identity is (digest of the decompressed content, line number). The commit that lands a file also stores its
-digest as a transaction number, so a file is known however it is named, however late it comes again.
+A row's identity is (digest of the decompressed content, number of the line, or of the row in a Parquet file). The
+commit that lands a file also stores its digest as a transaction number, so a file is known however it is named, however
+late it comes again.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ingestion.emission import Replayed, header_names, write_chunk
+from ingestion.emission import Replayed, emitted, header_names, parquet_lines, write_chunk
 from ingestion.land import Landed, Member, land_batch
 from ingestion.lines import CHUNK_BYTES, Chunk, chunks, digest
 from ingestion.mapping_form import FileEntry, LogMapping
@@ -20,6 +22,7 @@ from lake.delta import open_snapshot
 from lake.duck import Duck
 from lake.errors import TransportError
 from lake.intents import work_folder
+from lake.parquet import parquet_rows, parquet_texts
 from lake.tables import landing
 from lake.times import utc_now
 
@@ -64,7 +67,10 @@ def replay(
     entries = [mapping.entry_for(path) for path in files]
     for path, entry in zip(files, entries, strict=True):
         entry.path_parts(path)
-        _open(path, entry, size_bytes=1)
+        if entry.format == "parquet":
+            parquet_texts(path, entry.wanted())
+        else:
+            _open(path, entry, size_bytes=1)
     result = []
     for number, (path, entry) in enumerate(zip(files, entries, strict=True)):
         if progress is not None:
@@ -106,20 +112,23 @@ def _replay_file(
     for fact in facts:
         if fact in known:
             continue
-        names, stream = _open(path, entry)
-        reader = _Reader(Replayed(mapping, entry, path, agent, received_at, names), stream)
-        batch = land_batch(
-            duck,
-            lake,
-            fact,
-            reader.selects(fact, work_folder(lake, "replay") / f"{content[:32]}.txt"),
-            members=[Member(path.name, content)],
-            txns={agent: 1},
-        )
-        lines = reader.lines
+        shared = (mapping, entry, path, agent, received_at)
+        land = partial(land_batch, duck, lake, fact, members=[Member(path.name, content)], txns={agent: 1})
+        if entry.format == "parquet":
+            lines = parquet_rows(path)
+            batch = land([_parquet_select(Replayed(*shared, entry.wanted()), fact)])
+        else:
+            names, stream = _open(path, entry)
+            reader = _Reader(Replayed(*shared, names), stream)
+            batch = land(reader.selects(fact, work_folder(lake, "replay") / f"{content[:32]}.txt"))
+            lines = reader.lines
         if batch is not None:
             landed[fact] = batch
     return ReplayedFile(path, agent, lines, landed, known)
+
+
+def _parquet_select(replayed: Replayed, fact: str) -> str:
+    return emitted(replayed, fact, parquet_lines(replayed.path, replayed.names))
 
 
 def _open(path: Path, entry: FileEntry, *, size_bytes: int = CHUNK_BYTES) -> tuple[tuple[str, ...], Iterator[Chunk]]:

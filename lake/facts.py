@@ -1,11 +1,10 @@
 """Facts: the tables of events that fleetcube keeps, each declared in a YAML document with its columns.
 
-Four are shipped in `declarations/facts`; a folder of the user's own adds more, in the same form.
+Four are shipped in `declarations/facts`; the user's own (`lake.own`) stand beside them, in the same form.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from lake import units
 from lake.documents import Document, read_document
 from lake.errors import DefinitionError, QueryError, did_you_mean
+from lake.own import once, own_part
 
 _FOLDER = Path(__file__).parent / "declarations" / "facts"
 _STRICT = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +48,8 @@ _OF_THE_LAKE = frozenset(
         "day",
     ]
 )
+# Names that begin so are the router's own, or PostgreSQL's.
+_TAKEN = ("fc_", "pg_")
 # Columns that every cube table has beside its dimensions.
 _OF_A_CUBE = frozenset(["cuboid", "grain", "segment", "bucket", "sketch", "slot", "n", "rows", "build"])
 
@@ -85,7 +87,8 @@ class Column(BaseModel):
             raise ValueError(f"column {self.name}: a value must be a number or counts, not {self.type}.")
         if self.allowed and self.type != "string":
             raise ValueError(f"column {self.name}: allowed values are for columns of type string.")
-        if self.name in _OF_THE_LAKE or (self.role == "dimension" and self.name in _OF_A_CUBE):
+        taken = self.name in _OF_THE_LAKE or is_taken(self.name)
+        if taken or (self.role == "dimension" and self.name in _OF_A_CUBE):
             raise ValueError(f"column {self.name}: the lake uses this name itself; choose another.")
         return self
 
@@ -102,6 +105,8 @@ class Fact(BaseModel):
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Fact:
+        if is_taken(self.name):
+            raise ValueError(f"'{self.name}': names that begin with {' or '.join(_TAKEN)} are taken.")
         names = [column.name for column in self.columns]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -138,13 +143,16 @@ class Fact(BaseModel):
 
 
 def load_facts(extra: Path | None = None) -> dict[str, Fact]:
-    """The shipped facts by name, then those of the folder `extra`; the same name twice is a DefinitionError."""
-    facts = dict(_shipped())
-    for document, fact in _read(extra) if extra is not None else ():
-        if fact.name in facts:
-            raise document.error(f"'{fact.name}' is declared already.", ("name",), "Give the fact another name.")
-        facts[fact.name] = fact
-    return facts
+    """The shipped facts by name, then the user's own (those of the folder `extra`, where it is given).
+
+    Errors: DefinitionError with file and line; the same name twice is one.
+    """
+    return dict(_declared(own_part("facts") if extra is None else extra))
+
+
+def is_taken(name: str) -> bool:
+    """Whether SQL could not say a table's or column's name, since such names are taken."""
+    return name.startswith(_TAKEN)
 
 
 def duck_type(column_type: str) -> str:
@@ -154,9 +162,14 @@ def duck_type(column_type: str) -> str:
     return _DUCK_TYPES[column_type]
 
 
-@cache
-def _shipped() -> dict[str, Fact]:
-    return {fact.name: fact for _, fact in _read(_FOLDER)}
+@once
+def _declared(extra: Path | None) -> dict[str, Fact]:
+    facts = {fact.name: fact for _, fact in _read(_FOLDER)}
+    for document, fact in _read(extra) if extra is not None else ():
+        if fact.name in facts:
+            raise document.error(f"'{fact.name}' is declared already.", ("name",), "Give the fact another name.")
+        facts[fact.name] = fact
+    return facts
 
 
 def _read(folder: Path) -> list[tuple[Document, Fact]]:

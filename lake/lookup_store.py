@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lake.delta import commit, open_snapshot
 from lake.duck import Duck, arrow_texts, duck_type
-from lake.lookups import Row, load_lookups
+from lake.lookups import Lookup, LookupColumn, Row, checked_rows, load_lookups, read_rows
+from lake.parquet import parquet_texts, scan_parquet
 from lake.tables import lookup
 
 
@@ -28,6 +29,27 @@ def publish_lookup(lake: Path, duck: Duck, name: str, rows: Sequence[Row]) -> bo
         return True
     finally:
         duck.unregister(source)
+
+
+def lookup_rows(duck: Duck, declared: Lookup, path: Path) -> tuple[Row, ...]:
+    """The rows of a CSV or Parquet file for a lookup, checked; of Parquet the columns may stand in any order.
+
+    Errors: DefinitionError with the file and the line, or the row, that is wrong.
+    """
+    if path.suffix != ".parquet":
+        return read_rows(declared, path)
+    texts = parquet_texts(path, [column.name for column in declared.columns])
+    wanted = ", ".join(_as_written(column, text) for column, text in zip(declared.columns, texts, strict=True))
+    rows = duck.sql(f"SELECT {wanted} FROM {scan_parquet(path)} ORDER BY file_row_number")
+    cells = ([cell or "" for cell in row] for row in rows)
+    return checked_rows(declared, ((row, f"{path}:{number}") for number, row in enumerate(cells, 1)))
+
+
+def _as_written(column: LookupColumn, text: str) -> str:
+    """A text as a CSV file would have it: a time without a zone is UTC, a whole number that came as a double is one."""
+    if column.type == "timestamp":
+        return f"CASE WHEN ends_with({text}, 'Z') THEN {text} ELSE {text} || 'Z' END"
+    return f"regexp_replace({text}, '[.]0$', '')" if column.type == "integer" else text
 
 
 def ensure_lookups(lake: Path, duck: Duck, names: Iterable[str] | None = None) -> list[str]:

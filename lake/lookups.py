@@ -1,6 +1,7 @@
 """Lookups: the small tables that facts join by key (hardware, prices, carbon, models, sites, ...), as declared.
 
-A lookup is a document `<name>.yaml` (its columns and key) and, where rows are shipped, `<name>.csv` beside it. Where
+A lookup is a document `<name>.yaml` (its columns and key) and, where rows are shipped, `<name>.csv` beside it; the
+user's own (`lake.own`) stand beside the shipped ones. Where
 a lookup has `valid_from` and `valid_to`, a row holds from the first (empty: ever since) until before the second
 (empty: still), so a past fact keeps the truth of its own time.
 """
@@ -10,10 +11,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,8 @@ from lake import units
 from lake.catalogue import load_catalogue
 from lake.documents import load_documents
 from lake.errors import DefinitionError, QueryError, did_you_mean
+from lake.facts import is_taken, load_facts
+from lake.own import once, own_part
 
 _FOLDER = Path(__file__).parent / "declarations" / "lookups"
 _STRICT = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +65,9 @@ class _Declaration(BaseModel):
     @model_validator(mode="after")
     def _key_is_declared(self) -> _Declaration:
         names = [column.name for column in self.columns]
+        for name in (self.name, *names):
+            if is_taken(name):
+                raise ValueError(f"'{name}': a name of that beginning is taken; choose another.")
         for name in (*names, *self.key):
             if names.count(name) > 1:
                 raise ValueError(f"column {name} is declared twice.")
@@ -80,6 +86,7 @@ class Lookup:
     description: str
     key: tuple[str, ...]
     columns: tuple[LookupColumn, ...]
+    folder: Path = _FOLDER
 
     @property
     def temporal(self) -> bool:
@@ -91,7 +98,7 @@ class Lookup:
         """The shipped rows as texts in column order, None where a cell is empty; read and checked on first use."""
         if self.name == "metrics":
             return tuple(_metric_rows(self))
-        path = _FOLDER / f"{self.name}.csv"
+        path = self.folder / f"{self.name}.csv"
         return read_rows(self, path) if path.exists() else ()
 
     def column(self, name: str) -> LookupColumn:
@@ -103,15 +110,21 @@ class Lookup:
         raise QueryError(f"lookup {self.name} has no column '{name}'.", todo=near, code="42703")
 
 
-@cache
+@once
 def load_lookups() -> dict[str, Lookup]:
-    """Every declared lookup by name."""
-    found = load_documents(_FOLDER, _Declaration)
-    for stem, declared in found.items():
-        if declared.name != stem:
-            path = _FOLDER / f"{stem}.yaml"
-            raise DefinitionError(f"lookup '{declared.name}' lies in {stem}.yaml.", where=f"{path}:1")
-    return {name: Lookup(name, it.description, it.key, it.columns) for name, it in found.items()}
+    """Every declared lookup by name, the user's own behind the shipped ones; no name is given twice, nor to a fact."""
+    found: dict[str, Lookup] = {}
+    own = own_part("lookups")
+    for folder in (_FOLDER, *([own] if own is not None else [])):
+        for stem, declared in load_documents(folder, _Declaration).items():
+            path = folder / f"{stem}.yaml"
+            if declared.name != stem:
+                raise DefinitionError(f"lookup '{declared.name}' lies in {stem}.yaml.", where=f"{path}:1")
+            if stem in found or stem in load_facts():
+                what = f"'{stem}' is declared already, as a {'lookup' if stem in found else 'fact'}."
+                raise DefinitionError(what, where=f"{path}:1", todo="Give the lookup another name.")
+            found[stem] = Lookup(stem, declared.description, declared.key, declared.columns, folder)
+    return found
 
 
 def read_rows(lookup: Lookup, path: Path) -> tuple[Row, ...]:
@@ -120,20 +133,26 @@ def read_rows(lookup: Lookup, path: Path) -> tuple[Row, ...]:
     wanted = [column.name for column in lookup.columns]
     if next(reader, []) != wanted:
         raise DefinitionError("wrong header.", where=f"{path}:1", todo=f"It must be: {','.join(wanted)}")
-    rows: list[Row] = []
-    seen: dict[Row, int] = {}
     try:
-        for cells in reader:
-            row = _checked(lookup, cells, f"{path}:{reader.line_num}")
-            identity = tuple(row[wanted.index(name)] for name in _identity(lookup))
-            if identity in seen:
-                what = f"key {', '.join(map(str, identity))} is there already, on line {seen[identity]}."
-                raise DefinitionError(what, where=f"{path}:{reader.line_num}", todo="Keep one of them.")
-            seen[identity] = reader.line_num
-            rows.append(row)
+        return checked_rows(lookup, ((cells, f"{path}:{reader.line_num}") for cells in reader))
     except csv.Error as error:
         raise DefinitionError(f"is not CSV: {error}.", where=f"{path}:{reader.line_num}") from None
-    return tuple(rows)
+
+
+def checked_rows(lookup: Lookup, rows: Iterable[tuple[Sequence[str], str]]) -> tuple[Row, ...]:
+    """Rows as texts in column order, each with its place; DefinitionError for a wrong type, an empty or second key."""
+    names = [column.name for column in lookup.columns]
+    places = [names.index(name) for name in _identity(lookup)]
+    found: dict[Row, tuple[Row, str]] = {}
+    for cells, where in rows:
+        row = _checked(lookup, cells, where)
+        identity = tuple(row[place] for place in places)
+        if identity in found:
+            line = found[identity][1].rpartition(":")[2]
+            what = f"key {', '.join(map(str, identity))} is there already, on line {line}."
+            raise DefinitionError(what, where=where, todo="Keep one of them.")
+        found[identity] = row, where
+    return tuple(row for row, _ in found.values())
 
 
 def _lines(path: Path) -> list[str]:
@@ -151,7 +170,7 @@ def _identity(lookup: Lookup) -> tuple[str, ...]:
     return (*lookup.key, "valid_from") if lookup.temporal and "valid_from" not in lookup.key else lookup.key
 
 
-def _checked(lookup: Lookup, cells: list[str], where: str) -> Row:
+def _checked(lookup: Lookup, cells: Sequence[str], where: str) -> Row:
     """One row's cells, each fitting its column's type."""
     if len(cells) != len(lookup.columns):
         raise DefinitionError(f"{len(cells)} cells for {len(lookup.columns)} columns.", where=where)

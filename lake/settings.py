@@ -81,6 +81,9 @@ class Settings:
     selfaudit_permille: int = _setting(5, "Answers from cubes, of a thousand, that serve asks of rows again; 0: none.")
     selfaudit_seed: int = _setting(0, "Seed of the choice of those answers.")
     definitions: Path = _setting(Path(""), "Folder of your own cube definitions, beside the shipped ones.")
+    declarations: Path = _setting(
+        Path(""), "Folder of your own facts, lookups and suites, beside the shipped ones; see own-facts.md."
+    )
     mappings: Path = _setting(Path(""), "Folder of your own replay mappings, beside the shipped ones.")
     unknown_metrics: str = _setting("quarantine", "What happens to rows of an undeclared metric: quarantine or accept.")
     gate_rows: int = _setting(1_000_000, "Rows that the gate judges at a time, about.")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 from lake.errors import DefinitionError
 from lake.facts import Fact, load_facts
 from lake.lookups import load_lookups
+from lake.own import once
 
 TIMESTAMP: Final = pa.timestamp("us", "UTC")
 
@@ -93,7 +93,7 @@ def _schema(rows: Iterable[tuple[str, ...]]) -> pa.Schema:
     return pa.schema([field(*row) for row in rows])
 
 
-@cache
+@once
 def landing(fact_name: str) -> TableRef:
     """Rows of a fact as they came: every value is the original text."""
     fact = _fact(fact_name)
@@ -114,7 +114,7 @@ def landing(fact_name: str) -> TableRef:
     return TableRef("landing", fact.name, f"As received: {fact.description}", pa.schema([*head, *columns]))
 
 
-@cache
+@once
 def trusted(fact_name: str) -> TableRef:
     """Rows of a fact that passed the gate, typed and exact; partitioned by their UTC day."""
     fact = _fact(fact_name)
@@ -130,7 +130,7 @@ def trusted(fact_name: str) -> TableRef:
     return TableRef("trusted", fact.name, fact.description, pa.schema([*columns, *tail]), ("day",))
 
 
-@cache
+@once
 def lookup(name: str) -> TableRef:
     """A lookup joined by its key, valid from and to."""
     found = load_lookups()[name]

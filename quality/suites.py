@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from lake.documents import read_document
 from lake.errors import did_you_mean
 from lake.facts import load_facts
+from lake.own import once, own_part
 from quality.checks import RowCheck
 
 _FOLDER = Path(__file__).parent / "suites"
+_HALF = Decimal("0.5")
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Severity = Literal["critical", "warning", "info"]
@@ -113,13 +114,31 @@ class Suite(BaseModel):
 
 
 def load_suite(fact_name: str, folder: Path | None = None) -> Suite:
-    """The suite of a fact from `folder` (else the shipped one); DefinitionError with file and line if it is wrong."""
-    return _shipped(fact_name) if folder is None else _read(folder / f"{fact_name}.yaml", fact_name)
+    """The suite of a fact: from `folder` where it is given, else as it is shipped or the user declared it.
+
+    A fact of the user's own without one gets `_usual`. Errors: DefinitionError with file and line if it is wrong.
+    """
+    return _declared(fact_name) if folder is None else _read(folder / f"{fact_name}.yaml", fact_name)
 
 
-@cache
-def _shipped(fact_name: str) -> Suite:
-    return _read(_FOLDER / f"{fact_name}.yaml", fact_name)
+@once
+def _declared(fact_name: str) -> Suite:
+    own = own_part("suites")
+    for folder in (_FOLDER, *([own] if own is not None else [])):
+        path = folder / f"{fact_name}.yaml"
+        if path.is_file():
+            return _read(path, fact_name)
+    return _usual(fact_name)
+
+
+def _usual(fact_name: str) -> Suite:
+    """What is expected of any fact: a time, and rows most of which are sound; types and words are checked before."""
+    rules = (
+        BatchRule(name="columns", rule="columns", severity="critical"),
+        BatchRule(name="share_quarantined", rule="quarantined_share", max=_HALF, from_rows=1000, severity="critical"),
+    )
+    known = RowRule(name="time_known", column="ts", rule="not_null", severity="warning", mostly=Decimal("0.99"))
+    return Suite(fact=fact_name, description="What is expected of any fact.", rows=(known,), batch=rules)
 
 
 def _read(path: Path, fact_name: str) -> Suite:

@@ -15,6 +15,7 @@ from sqlglot import exp
 from cubes.derived import inputs, keys, with_derived_sql
 from cubes.histograms import CODES, COUNTS, coded_sql
 from cubes.model import Derived
+from cubes.route.hoist import JOINED
 from lake.facts import load_facts
 from lake.lookups import load_lookups
 from lake.times import GRAINS
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def joined_fact(select: exp.Select) -> exp.Table | None:
-    """The one fact of a SELECT that reads it alone or joined to plain lookups, else None.
+    """The one fact of a SELECT that reads it alone or joined to plain lookups and tables of WITH, else None.
 
     A LEFT JOIN must have the fact on its left, where no row of it is made up.
     """
@@ -33,7 +34,7 @@ def joined_fact(select: exp.Select) -> exp.Table | None:
         return None
     joins = select.args.get("joins") or []
     tables = [from_.this, *(join.this for join in joins)]
-    if not all(isinstance(table, exp.Table) and {"fact", "lookup"} & table.meta.keys() for table in tables):
+    if not all(isinstance(table, exp.Table) and {"fact", "lookup", JOINED} & table.meta.keys() for table in tables):
         return None
     facts: list[exp.Table] = [table for table in tables if "fact" in table.meta]
     sides = {str(join.args.get("side") or "").upper() for join in joins}

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from cubes.route.beside import bucket_bounds, joined_fact
 from cubes.route.grammar import AGGREGATES
+from cubes.route.hoist import JOINED, hoisted
 from cubes.route.implied import is_of, parts_of
 from cubes.route.lower import fixed_now
 from cubes.route.parts import PartMaker, Unfit, aggregates, predicate_key
@@ -36,6 +37,7 @@ def blocks(statement: Statement, view: View) -> Statement:
     """The statement with its blocks, each either fit for cubes or with the reason why not; now() becomes a literal."""
     assert statement.tree is not None, "bind comes first"
     tree = fixed_now(statement.tree, view.now)
+    tree = tree if statement.raw else hoisted(tree)
     found = []
     for select in tree.find_all(exp.Select):
         table = joined_fact(select)
@@ -63,6 +65,7 @@ class _Anatomy:
         self.derived = frozenset(view.derived(fact.name))
         self.dims = {column.name for column in fact.dimensions} | self.derived
         self.lookups: dict[str, str] = {}
+        self.joined: set[str] = set()
         self.window = Window()
         self.misfits: dict[str, str] = {}
 
@@ -87,6 +90,8 @@ class _Anatomy:
         maker = PartMaker(self.fact, self.alias, self.uses, derived=self.derived, hashed=self._hashed())
         terms = tuple(maker.term(node, f"a{place}") for place, node in enumerate(found))
         # Long rows are filtered by these; cells are not, whose parts have the dimensions of theirs.
+        if self.joined and any(term.distinct for term in terms):
+            raise Unfit("distinct values beside a joined query are counted from rows")
         sketched = [one.condition for term in terms for one in (term.quantile, term.distinct) if one]
         dims = dims.union(*(self.uses(node) for node in sketched if node is not None))
         _only_shown(select, terms, tree)
@@ -125,6 +130,8 @@ class _Anatomy:
         found = [node.copy() for node in (select.args["from_"].this, *select.args["joins"])]
         for node in found:
             table = node.this if isinstance(node, exp.Join) else node
+            if JOINED in table.meta:
+                self.joined.add(table.alias_or_name)
             if "lookup" in table.meta:
                 self.lookups[table.alias] = table.meta["lookup"]
                 name = table.meta["lookup"]
@@ -201,7 +208,7 @@ class _Anatomy:
         return True
 
     def _column(self, node: exp.Column) -> frozenset[str]:
-        if node.table in self.lookups and not node.meta.get("outer"):
+        if (node.table in self.lookups or node.table in self.joined) and not node.meta.get("outer"):
             return frozenset()
         if node.meta.get("outer") or node.table != self.alias:
             raise Unfit("a column of the query around it stands inside the block")

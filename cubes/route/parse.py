@@ -27,6 +27,7 @@ from cubes.route.grammar import (
 )
 from cubes.route.lower import is_volatile
 from cubes.route.past import Past
+from cubes.route.templates import set_format
 from lake.errors import QueryError, did_you_mean
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def _check(node: exp.Expr) -> None:
         raise QueryError(f"{what} is not supported in {_shown(node)}.", todo="Leave it out.", code="0A000")
     elif isinstance(node, exp.Interval):
         _interval(node)
+    elif isinstance(node, exp.TimeToStr):
+        set_format(node)
     elif isinstance(node, exp.DateBin) and isinstance(node.args.get("unit"), exp.Var):
         # A bare text there is the origin.
         node.set("unit", exp.cast(exp.Literal.string(node.args["unit"].name), "TIMESTAMPTZ"))

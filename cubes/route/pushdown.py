@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from cubes.expired import overlap, spans
+from cubes.route.hoist import with_tables
 from cubes.route.lower import lower
 from cubes.route.past import refuse_lost
 from cubes.route.policy import barred
@@ -47,7 +48,16 @@ def pushdown(statement: Statement, view: View) -> Statement:
             _scan(table, rows_sql(view.fact(name), [window], view, named))
         elif "lookup" in table.meta:
             _scan(table, barred(view.duck.scan(view.lookup(table.meta["lookup"])), table.meta["lookup"], view))
-    return replace(statement, tree=tree, scanned=tuple(scanned), sql=lower(tree).sql("duckdb"))
+    finished = lower(tree)
+    held = with_tables(finished)
+    answered = tuple(replace(one, rows_sql=f"{held}{one.rows_sql}") for one in statement.answered)
+    return replace(
+        statement,
+        tree=tree,
+        scanned=tuple(scanned),
+        sql=finished.sql("duckdb"),
+        answered=answered if held else statement.answered,
+    )
 
 
 def _refuse_expired(state: FactState, window: Window, named: Collection[str]) -> None:

@@ -18,7 +18,8 @@ by name, never dropped. Everything is read at one vector of versions, and times 
 - Clauses: SELECT (DISTINCT, DISTINCT ON), FROM, JOIN (inner, left, right, full, cross), WHERE, GROUP BY (ROLLUP, CUBE,
   GROUPING SETS), HAVING, WINDOW, ORDER BY, LIMIT, OFFSET, WITH (not recursive), UNION, EXCEPT, INTERSECT, sub-queries.
 - Answered from cells: grouping (ROLLUP, CUBE and GROUPING SETS too) and filters by dimensions and time buckets,
-  aggregates with FILTER or CASE, over any range; whole buckets come from cells, the edges from rows. Trusted rows
+  aggregates with FILTER or CASE, over any range; whole buckets come from cells, the edges from rows. So are joins by
+  dimensions to lookups, sub-queries and WITH tables, and sub-queries that only pick columns and rows. Trusted rows
   answer the rest, and a notice says why.
 - Exact: counts, sums, minima, maxima, averages, variances. `percentile_cont` and `percentile_disc` from cells are
   within 0.55 % of the exact value and the receipt says so; wherever a percentile decides what else is shown (HAVING,
@@ -26,6 +27,8 @@ by name, never dropped. Everything is read at one vector of versions, and times 
   order of its rows, as in PostgreSQL; columns of facts are decimals and integers, and never need it.
 - `MEASURE(name)` is what a cube declares under that name; `FROM` may name the cube. Percentiles of foreign histograms,
   `approx_percentile(counts, 0.95)`, come with their bounds: [measures](measures.md).
+- `to_char(ts, format)` knows YYYY, YY, MM, Mon, FMMonth, DD, DDD, Dy, FMDay, IYYY, IW, HH24, HH12, AM, MI, SS, MS, US
+  and words in double quotes; a format of months, days or hours is answered from cells.
 - Integers divide as integers; a quotient with a decimal is rounded once, half to even, at the ninth place.
 - `FROM requests AS OF TIMESTAMP '2026-11-01 06:00:00+00'` and `AS OF VERSION 17` ask for an earlier state of everything
   that the statement reads. That, receipts, strict mode (`require`), EXPLAIN CUBE, caches and the self-audit:

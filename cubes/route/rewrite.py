@@ -45,9 +45,10 @@ class Answered:
 
 def rewrite(statement: Statement, view: View) -> Statement:
     """The statement's tree with every planned block in terms of cells and edges."""
-    tree, answered = statement.tree, []
+    tree, answered = statement.tree, list[Answered]()
     blocks, plans = list(statement.blocks), list(statement.plans)
-    for place, (block, plan) in enumerate(zip(statement.blocks, statement.plans, strict=True)):
+    # Inner blocks first: an outer one takes what stands inside its expressions along.
+    for place, (block, plan) in reversed(list(enumerate(zip(statement.blocks, statement.plans, strict=True)))):
         if plan is None:
             continue
         read = sources(plan, view)
@@ -61,7 +62,7 @@ def rewrite(statement: Statement, view: View) -> Statement:
             tree = select
         else:
             block.select.replace(select)
-    return replace(statement, tree=tree, answered=tuple(answered), blocks=tuple(blocks), plans=tuple(plans))
+    return replace(statement, tree=tree, answered=tuple(reversed(answered)), blocks=tuple(blocks), plans=tuple(plans))
 
 
 def _relation(block: Block, plan: Plan, read: Sequence[Source]) -> str:
@@ -125,7 +126,7 @@ def _state(part: Part, plan: Plan, source: Source) -> str:
     if not source.cells:
         return engine_sql(part.row)
     kept = plan.kept.get(part.name)
-    return _quoted(kept) if kept else engine_sql(part.cell)
+    return _own(plan.block, kept) if kept else engine_sql(part.cell)
 
 
 def _certain(plan: Plan, source: Source) -> list[exp.Expr]:
@@ -185,7 +186,8 @@ def _slots(block: Block, plan: Plan, source: Source, quantile: Quantile) -> str:
     if source.cells:
         slots = source.slots[quantile.column]
         where = _where(block, _certain(plan, source), condition)
-        return f"SELECT {', '.join([*keys, 'slot', 'n'])} FROM {_from(block, slots)}{where}"
+        own = [_own(block, "slot"), _own(block, "n")]
+        return f"SELECT {', '.join([*keys, *own])} FROM {_from(block, slots)}{where}"
     if quantile.histogram:
         relation = f"{_from(block, source.sql)}{_where(block, [], condition)}"
         return observed_sql(relation, "".join(f"{key}, " for key in keys), f"{_quoted(block.alias)}.")
@@ -206,7 +208,7 @@ def _hashes(block: Block, plan: Plan, read: Sequence[Source], distinct: Distinct
     parts = []
     for source in read:
         if source.cells:
-            relation, columns = source.slots[distinct.sketch], ["slot", "n"]
+            relation, columns = source.slots[distinct.sketch], [_own(block, "slot"), _own(block, "n")]
             where = _where(block, _certain(plan, source), distinct.condition)
         else:
             relation, columns = source.sql, [f"{hash_sql(engine_sql(value))} AS slot", "1 AS n"]
@@ -253,9 +255,10 @@ def _rows_sql(block: Block, plan: Plan, read: Iterable[Source]) -> str:
     timed = any(state.name == "sum_interval_s" for state in plan.cube.cube.states)
     parts = []
     for source in read:
-        rows = "sum(rows)" if source.cells else "count(*)"
+        rows = f"sum({_own(block, 'rows')})" if source.cells else "count(*)"
         where = _where(block, _certain(plan, source))
-        seconds = ("sum(sum_interval_s)" if source.cells else "sum(interval_s)") if timed else "NULL"
+        weight = _own(block, "sum_interval_s" if source.cells else "interval_s")
+        seconds = f"sum({weight})" if timed else "NULL"
         parts.append(f"SELECT {rows} AS n, {seconds} AS s FROM {_from(block, source.sql)}{where}")
     return f"SELECT CAST(coalesce(sum(n), 0) AS BIGINT), sum(s) FROM ({' UNION ALL '.join(parts)})"
 
@@ -341,6 +344,11 @@ def _left_over(select: exp.Select, alias: str) -> Iterator[exp.Column]:
 def _of(column: exp.Column, alias: str) -> bool:
     """Whether a query inside means a column of the block."""
     return bool(column.meta.get("outer")) and column.table == alias
+
+
+def _own(block: Block, column: str) -> str:
+    """A column of the cells or rows themselves: what is joined beside them may have one of the same name."""
+    return f"{_quoted(block.alias)}.{_quoted(column)}"
 
 
 def _quoted(name: str) -> str:

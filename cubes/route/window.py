@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from cubes.route.lower import engine_sql
 from cubes.route.span import Window
+from cubes.route.templates import units_of
 from lake.times import EPOCH, GRAINS, WEEKS
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ def time_step(node: exp.Expr, alias: str, duck: Duck) -> Step | None:
             zone = _zone(node.this, alias)
             is_date = node.to.this == exp.DataType.Type.DATE
             return None if zone is None else Step(_dividing(86400) if is_date else frozenset(), zone)
+        case exp.TimeToStr():
+            zone = _zone(node.this, alias)
+            told = [_unit(exp.Var(this=unit)) for unit in units_of(node)]
+            return None if zone is None or not told else Step(frozenset.intersection(*told), zone)
         case exp.DateBin() if is_time(node.expression, alias):
             return Step(_binned(node.this, node.args.get("unit"), duck))
         case exp.Anonymous() if node.name == "time_bucket" and is_time(node.expressions[1], alias):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
-from cubes.route.grammar import NODES
+from cubes.serve.catalog_grammar import OF_CONNECTION
 from lake.errors import QueryError, did_you_mean
 
 Known = Mapping[str, str | int]
@@ -40,10 +41,7 @@ _OUTPUT_NAMES: dict[type[exp.Expr], str] = {
     exp.Exists: "exists",
 }
 _TYPE_NAMES = {"int": "int4", "bigint": "int8", "smallint": "int2", "double precision": "float8", "boolean": "bool"}
-# Functions of PostgreSQL whose value only the connection knows.
-_OF_CONNECTION = frozenset(
-    "version current_schema current_database current_user session_user current_role user pg_backend_pid".split()
-)
+_MARK = re.compile("%[sI%]")
 # The only functions that may stand where a table does.
 _TABLE_FUNCTIONS = (exp.ExplodingGenerateSeries, exp.GenerateSeries, exp.Explode)
 
@@ -86,17 +84,6 @@ def rewrite(
         return _function(node, macros, setting, known)
 
     return _bottom_up(tree, step)
-
-
-def refuse_unlisted(tree: exp.Expr, macros: frozenset[str]) -> None:
-    """QueryError for a function that is neither the catalogue's own nor of the router's grammar.
-
-    A query that names no table would else reach whatever functions the engine has: logs, variables, endless series.
-    """
-    for node in tree.find_all(exp.Func):
-        name = node.name.lower() if isinstance(node, exp.Anonymous) else node.sql_name().lower()
-        if type(node) not in (*NODES, exp.Array) and name not in macros:
-            raise QueryError(f"there is no function {name}()", todo="docs/sql.md lists the functions.", code="42883")
 
 
 def _bottom_up(node: exp.Expr, step: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
@@ -192,10 +179,12 @@ def _function(node: exp.Expr, macros: frozenset[str], setting: Callable[[str], s
         return _value(known[_NODES[type(node)]])
     if isinstance(node, exp.CurrentSchemas):
         return exp.array("'pg_catalog'", "'public'", dialect="duckdb")
+    if isinstance(node, exp.Format):
+        return _formatted(node.this, node.expressions)
     if not isinstance(node, exp.Anonymous):
         return node
     name = node.name.lower()
-    if name in _OF_CONNECTION:
+    if name in OF_CONNECTION:
         return _value(known[name])
     if name == "current_setting" and node.expressions:
         asked = node.expressions[0]
@@ -203,11 +192,32 @@ def _function(node: exp.Expr, macros: frozenset[str], setting: Callable[[str], s
             asked = asked.this
         if isinstance(asked, exp.Literal):
             return _value(setting(asked.name))
+    if name == "current_schemas":
+        return exp.array("'pg_catalog'", "'public'", dialect="duckdb")
+    if name == "format":
+        return _formatted(node.expressions[0], node.expressions[1:])
     if name == "json_build_object":
         return exp.Anonymous(this="json_object", expressions=[e.copy() for e in node.expressions])
     if f"fc_{name}" in macros:
         return exp.Anonymous(this=f"fc_{name}", expressions=[e.copy() for e in node.expressions])
     return node
+
+
+def _formatted(form: exp.Expr, values: Sequence[exp.Expr]) -> exp.Expr:
+    """format('%I.%s', a, b) as its pieces side by side; the engine's own format has other words."""
+    marks = _MARK.findall(form.name) if isinstance(form, exp.Literal) and form.is_string else None
+    if marks is None or sum(mark != "%%" for mark in marks) != len(values) or "%" in _MARK.sub("", form.name):
+        raise QueryError("format() takes a constant text with %s, %I and %%, and a value for each", code="0A000")
+    pieces: list[exp.Expr] = []
+    rest = iter(values)
+    for text, mark in zip(_MARK.split(form.name), [*marks, ""], strict=True):
+        pieces.append(exp.Literal.string(text))
+        if mark == "%%":
+            pieces.append(exp.Literal.string("%"))
+        elif mark:
+            value = exp.cast(next(rest).copy(), "VARCHAR")
+            pieces.append(value if mark == "%s" else exp.Anonymous(this="fc_quote_ident", expressions=[value]))
+    return exp.Concat(expressions=pieces, safe=False, coalesce=False)
 
 
 def _value(value: str | int) -> exp.Expr:

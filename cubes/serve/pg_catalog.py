@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from cubes.serve import catalog_rewrite
+from cubes.serve import catalog_grammar, catalog_rewrite
 from cubes.serve.pg_types import PG_TYPES
 from cubes.serve.running import Viewer
 from cubes.serve.statements import Statement, parse
@@ -36,6 +36,8 @@ _FIRST_OID = 20000
 _FIRST_KEY_OID = 50000
 _POLICIES_KEPT = 16
 _MEMORY_MIB = 128
+_BATCH_ROWS = 4096
+_BYTES_MAX = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Catalogue:
         given = _given(relations)
         for name, table in given.items():
             self._duck.register(name, table)
+        listed = "SELECT function_name FROM duckdb_functions() WHERE starts_with(function_name, 'fc_')"
+        others = set(self._duck.sql(listed))
         for statement in _SCRIPT.read_text(encoding="utf-8").split(";\n"):
             if statement.strip():
                 self._duck.execute(statement)
@@ -87,8 +91,9 @@ class Catalogue:
         self._live = {_live_name(item): item.read for item in relations if item.read is not None}
         own = {name for (name,) in self._duck.sql("SELECT table_name FROM duckdb_tables()")}
         self._tables = frozenset(own | set(self._live))
-        listed = self._duck.sql("SELECT function_name FROM duckdb_functions() WHERE function_name LIKE 'fc_%'")
-        self._macros = frozenset(name for (name,) in listed)
+        self._macros = frozenset(name for (name,) in set(self._duck.sql(listed)) - others)
+        # Nothing is spilled: what outgrows the memory limit is refused.
+        self._duck.execute("SET temp_directory = ''")
         self._duck.execute("SET enable_external_access = false")
         self._duck.execute("SET lock_configuration = true")
 
@@ -147,10 +152,9 @@ class Catalogue:
         `process` names the asking connection, for `interrupt`; system tables show what `viewer` may see.
         """
         tree = parse(statement)
+        catalog_grammar.check(tree, self._macros)
         rewritten = catalog_rewrite.rewrite(tree, self._tables, self._macros, variables.get, known)
         used = {table.name for table in rewritten.find_all(exp.Table)}
-        if not used:
-            catalog_rewrite.refuse_unlisted(rewritten, self._macros)
         text = rewritten.sql("duckdb")
         # The bare cursor: Duck.cursor() sets what this locked database no longer lets anybody set.
         cursor = Duck(self._duck.connection.cursor())
@@ -160,7 +164,7 @@ class Catalogue:
             for name, read in self._live.items():
                 if name in used:
                     cursor.register(name, read(viewer))
-            table = cursor.table(text)
+            table = _whole(cursor, text)
             names = catalog_rewrite.output_names(tree) if isinstance(tree, exp.Query) else None
             return table if names is None else table.rename_columns(names)
         except QueryError as error:
@@ -183,6 +187,20 @@ class Catalogue:
             running = self._running.get(process)
             if running is not None:
                 running.interrupt()
+
+
+def _whole(cursor: Duck, text: str) -> pa.Table:
+    """All rows of a query; QueryError 53400 for more bytes than any catalogue has, before the server holds them."""
+    import pyarrow as pa
+
+    batches, size = [], 0
+    for batch in cursor.stream(text, _BATCH_ROWS):
+        size += batch.nbytes
+        if size > _BYTES_MAX:
+            todo = "Join its tables by their keys, or add LIMIT."
+            raise QueryError(f"the answer has more than {_BYTES_MAX >> 20} MiB", todo=todo, code="53400")
+        batches.append(batch)
+    return pa.Table.from_batches(batches)
 
 
 def _visible(relations: tuple[Relation, ...], policy: Policy) -> tuple[Relation, ...]:

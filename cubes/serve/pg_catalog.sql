@@ -20,7 +20,7 @@ CREATE TABLE fc_pg_type (
     oid BIGINT, typname VARCHAR, typnamespace BIGINT, typowner BIGINT, typlen SMALLINT, typbyval BOOLEAN, typtype VARCHAR,
     typcategory VARCHAR, typispreferred BOOLEAN, typisdefined BOOLEAN, typdelim VARCHAR, typrelid BIGINT, typelem BIGINT,
     typarray BIGINT, typinput VARCHAR, typnotnull BOOLEAN, typbasetype BIGINT, typtypmod INTEGER, typndims INTEGER,
-    typcollation BIGINT, typdefault VARCHAR, fc_title VARCHAR);
+    typcollation BIGINT, typdefault VARCHAR, typacl VARCHAR[], fc_title VARCHAR);
 CREATE TABLE fc_pg_description (objoid BIGINT, classoid BIGINT, objsubid INTEGER, description VARCHAR);
 CREATE TABLE fc_pg_shdescription (objoid BIGINT, classoid BIGINT, description VARCHAR);
 CREATE TABLE fc_pg_am (oid BIGINT, amname VARCHAR, amhandler BIGINT, amtype VARCHAR);
@@ -41,7 +41,9 @@ CREATE TABLE fc_pg_policy (
 CREATE TABLE fc_pg_statistic_ext (
     oid BIGINT, stxrelid BIGINT, stxname VARCHAR, stxnamespace BIGINT, stxkeys SMALLINT[], stxkind VARCHAR[],
     stxstattarget INTEGER);
-CREATE TABLE fc_pg_publication (oid BIGINT, pubname VARCHAR, puballtables BOOLEAN);
+CREATE TABLE fc_pg_publication (
+    oid BIGINT, pubname VARCHAR, pubowner BIGINT, puballtables BOOLEAN, pubinsert BOOLEAN, pubupdate BOOLEAN,
+    pubdelete BOOLEAN, pubtruncate BOOLEAN, pubviaroot BOOLEAN);
 CREATE TABLE fc_pg_publication_rel (oid BIGINT, prpubid BIGINT, prrelid BIGINT);
 CREATE TABLE fc_pg_trigger (oid BIGINT, tgrelid BIGINT, tgname VARCHAR, tgisinternal BOOLEAN, tgenabled VARCHAR, tgparentid BIGINT);
 CREATE TABLE fc_pg_rewrite (oid BIGINT, rulename VARCHAR, ev_class BIGINT, ev_enabled VARCHAR);
@@ -54,7 +56,9 @@ CREATE TABLE fc_pg_sequence (
     seqcycle BOOLEAN);
 CREATE TABLE fc_pg_extension (oid BIGINT, extname VARCHAR, extversion VARCHAR, extnamespace BIGINT);
 CREATE TABLE fc_pg_proc (
-    oid BIGINT, proname VARCHAR, pronamespace BIGINT, proowner BIGINT, prolang BIGINT, prokind VARCHAR, prorettype BIGINT);
+    oid BIGINT, proname VARCHAR, pronamespace BIGINT, proowner BIGINT, prolang BIGINT, prokind VARCHAR, prorettype BIGINT,
+    provolatile VARCHAR, proparallel VARCHAR, prosecdef BOOLEAN, proacl VARCHAR[], prosrc VARCHAR, prosqlbody VARCHAR,
+    pronargs SMALLINT, proargtypes BIGINT[]);
 CREATE TABLE fc_pg_database (
     oid BIGINT, datname VARCHAR, datdba BIGINT, encoding INTEGER, datcollate VARCHAR, datctype VARCHAR, datistemplate BOOLEAN,
     datallowconn BOOLEAN, datconnlimit INTEGER, dattablespace BIGINT, datacl VARCHAR[], datlocprovider VARCHAR,
@@ -71,7 +75,8 @@ CREATE TABLE fc_pg_partitioned_table (partrelid BIGINT, partstrat VARCHAR, partn
 CREATE TABLE fc_pg_matviews (schemaname VARCHAR, matviewname VARCHAR, definition VARCHAR);
 CREATE TABLE fc_pg_depend (
     classid BIGINT, objid BIGINT, objsubid INTEGER, refclassid BIGINT, refobjid BIGINT, refobjsubid INTEGER, deptype VARCHAR);
-CREATE TABLE fc_pg_language (oid BIGINT, lanname VARCHAR);
+CREATE TABLE fc_pg_language (
+    oid BIGINT, tableoid BIGINT, lanname VARCHAR, lanowner BIGINT, lanpltrusted BOOLEAN, lanplcallfoid BIGINT);
 CREATE TABLE fc_pg_tablespace (
     oid BIGINT, spcname VARCHAR, spcowner BIGINT, spcacl VARCHAR[], spcoptions VARCHAR[]);
 
@@ -110,6 +115,9 @@ CREATE MACRO fc_pg_get_constraintdef(fc_a, fc_b := FALSE) AS (
     FROM fc_pg_constraint AS fc_kc JOIN fc_pg_attribute AS fc_ka ON fc_ka.attrelid = fc_kc.conindid WHERE fc_kc.oid = fc_a);
 CREATE MACRO fc_pg_get_viewdef(fc_a, fc_b := FALSE) AS CAST(NULL AS VARCHAR);
 CREATE MACRO fc_pg_get_partkeydef(fc_a) AS CAST(NULL AS VARCHAR);
+CREATE MACRO fc_pg_get_function_sqlbody(fc_a) AS CAST(NULL AS VARCHAR);
+CREATE MACRO fc_pg_opclass_is_visible(fc_r) AS TRUE;
+CREATE MACRO fc_pg_statistics_obj_is_visible(fc_r) AS TRUE;
 CREATE MACRO fc_pg_get_function_result(fc_a) AS CAST(NULL AS VARCHAR);
 CREATE MACRO fc_pg_get_function_arguments(fc_a) AS CAST(NULL AS VARCHAR);
 CREATE MACRO fc_pg_get_statisticsobjdef_columns(fc_a) AS CAST(NULL AS VARCHAR);
@@ -168,11 +176,11 @@ INSERT INTO fc_is_schemata VALUES ('fleet', 'public', 'fleetcube'), ('fleet', 'f
 -- Filled from fc_given_types, fc_given_relations and fc_given_columns, which the server registers before this script runs.
 INSERT INTO fc_pg_type
     SELECT oid, name, 11, 10, size, size IN (1, 2, 4, 8), 'b', category, FALSE, TRUE, ',', 0, 0, array_oid, name || 'in', FALSE, 0, -1, 0,
-        CASE WHEN category = 'S' THEN 100 ELSE 0 END, NULL, title
+        CASE WHEN category = 'S' THEN 100 ELSE 0 END, NULL, NULL, title
     FROM fc_given_types
     UNION ALL
     SELECT array_oid, '_' || name, 11, 10, -1, FALSE, 'b', 'A', FALSE, TRUE, ',', 0, oid, 0, 'array_in', FALSE, 0, -1, 0,
-        CASE WHEN category = 'S' THEN 100 ELSE 0 END, NULL, title || '[]'
+        CASE WHEN category = 'S' THEN 100 ELSE 0 END, NULL, NULL, title || '[]'
     FROM fc_given_types;
 INSERT INTO fc_pg_class BY NAME
     SELECT r.oid, r.name AS relname, n.oid AS relnamespace, 0 AS reltype, 0 AS reloftype, 10 AS relowner,
@@ -192,6 +200,15 @@ INSERT INTO fc_pg_attribute BY NAME
 INSERT INTO fc_pg_description
     SELECT oid, 1259, 0, comment FROM fc_given_relations WHERE comment <> ''
     UNION ALL SELECT relation, 1259, number, comment FROM fc_given_columns WHERE comment <> '';
+CREATE TABLE fc_pg_tables AS
+    SELECT schema AS schemaname, name AS tablename, 'fleetcube' AS tableowner, CAST(NULL AS VARCHAR) AS tablespace,
+        FALSE AS hasindexes, FALSE AS hasrules, FALSE AS hastriggers, FALSE AS rowsecurity
+    FROM fc_given_relations WHERE kind = 'r';
+UPDATE fc_pg_tables SET hasindexes = TRUE
+    WHERE (schemaname, tablename) IN (SELECT (schema, relation_name) FROM fc_given_keys);
+CREATE TABLE fc_pg_views AS
+    SELECT schema AS schemaname, name AS viewname, 'fleetcube' AS viewowner, CAST(NULL AS VARCHAR) AS definition
+    FROM fc_given_relations WHERE kind = 'v';
 INSERT INTO fc_is_tables
     SELECT 'fleet', schema, name, CASE WHEN kind = 'r' THEN 'BASE TABLE' ELSE 'VIEW' END, 'NO' FROM fc_given_relations;
 INSERT INTO fc_is_columns BY NAME

@@ -10,10 +10,13 @@ from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 
 from cubes.route.asof import respelled
+from cubes.route.grammar import MAX_DEPTH, MAX_TOKENS
 from lake.errors import QueryError
 
 PUBLIC = "public"
 _LONGEST = 1_000_000
+_OPEN = frozenset(("(", "[", "{", "CASE"))
+_CLOSE = frozenset((")", "]", "}", "END"))
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,11 @@ def split(sql: str) -> list[Statement]:
 
 
 def parse(statement: Statement) -> exp.Expression:
-    """The statement as a tree in PostgreSQL's dialect. Errors: QueryError 42601 with the position."""
+    """The statement as a tree in PostgreSQL's dialect.
+
+    Errors: QueryError 42601 with the position, 54001 for one that is too long or too deep to be taken apart.
+    """
+    _bound(statement)
     try:
         trees = Postgres().parse(statement.text)
     except ParseError as error:
@@ -62,11 +69,26 @@ def parse(statement: Statement) -> exp.Expression:
         what = f"syntax error: {first.get('description', 'the statement can not be read')}"
         near = first.get("highlight")
         raise _placed(f"{what} near '{near}'" if near else what, statement.text, first) from error
+    except RecursionError as error:
+        raise QueryError("the statement is too deeply nested", todo="Split it by WITH.", code="54001") from error
     except SqlglotError as error:
         raise QueryError(f"syntax error: {str(error).splitlines()[0]}", code="42601") from error
     if len(trees) != 1 or not isinstance(trees[0], exp.Expression):
         raise QueryError("syntax error: one statement expected", code="42601")
     return trees[0]
+
+
+def _bound(statement: Statement) -> None:
+    """The router's own bounds, before anything is built of the text."""
+    depth = 0
+    for text, quoted in statement.tokens:
+        word = "" if quoted else text.upper()
+        depth += (word in _OPEN) - (word in _CLOSE)
+        if depth > MAX_DEPTH:
+            what = f"the statement is nested more than {MAX_DEPTH} deep"
+            raise QueryError(what, todo="Split it by WITH.", code="54001")
+    if len(statement.tokens) > MAX_TOKENS:
+        raise QueryError(f"the statement has more than {MAX_TOKENS} tokens", todo="Shorten it.", code="54001")
 
 
 def explained(statement: Statement) -> str:

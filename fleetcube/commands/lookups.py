@@ -36,7 +36,7 @@ def list_lookups(settings: Settings) -> None:
 @click.argument("name")
 @with_settings()
 def columns(settings: Settings, name: str) -> None:
-    """The header that a CSV file for `lookup load` must have, with units."""
+    """The columns that a file for `lookup load` must have, with units."""
     for column in _declared(name).columns:
         click.echo(f"{column.name:<20} {column.type:<10} {column.unit:<8} {column.description}")
 
@@ -46,13 +46,13 @@ def columns(settings: Settings, name: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_settings(needs_lake=True)
 def load(settings: Settings, name: str, file: Path) -> None:
-    """Replace a lookup by the rows of a CSV file; loading the same rows again changes nothing."""
+    """Replace a lookup by the rows of a CSV or Parquet file; loading the same rows again changes nothing."""
     from lake.duck import connect
-    from lake.lookup_store import publish_lookup
-    from lake.lookups import read_rows
+    from lake.lookup_store import lookup_rows, publish_lookup
 
-    rows = read_rows(_declared(name), file)
-    changed = publish_lookup(settings.lake, connect(settings), name, rows)
+    duck = connect(settings)
+    rows = lookup_rows(duck, _declared(name), file)
+    changed = publish_lookup(settings.lake, duck, name, rows)
     click.echo(f"{name}: {len(rows)} rows {'loaded' if changed else 'were there already; nothing changed'}.")
 
 

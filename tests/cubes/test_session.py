@@ -176,3 +176,16 @@ def test_a_lost_table_is_an_error_and_not_an_empty_answer(tmp_path: Path) -> Non
     shutil.rmtree(settings.lake / "trusted" / "requests")
     with Session(settings) as session, pytest.raises(LakeError, match=r"trusted/requests is gone\. Restore"):
         session.query("SELECT count(*) FROM requests", raw=True)
+
+
+def test_the_receipt_of_a_joined_query(asked: Session) -> None:
+    """Rows behind the block are counted with the same rows of the query beside it."""
+    top = "SELECT tenant, count(*) AS n FROM requests GROUP BY tenant ORDER BY n DESC, tenant LIMIT 1"
+    for sql in (
+        f"SELECT count(*) FROM requests r JOIN ({top}) AS t ON t.tenant = r.tenant",
+        f"WITH t AS ({top}) SELECT count(*) FROM requests r JOIN t ON t.tenant = r.tenant",
+    ):
+        answer = asked.query(sql)
+        assert answer.path == "cube"
+        counted = sorted(block["rows"] for block in answer.receipt["blocks"])
+        assert counted == [answer.table.column(0)[0].as_py(), 500]

@@ -239,3 +239,54 @@ def test_the_real_traces_land_whole(settings: Settings, duck: Duck, traces: Path
         ("alibaba-genai-2026", "SUCCEED", 17_467),
         ("azure-llm-2023", "ok", 19_366),
     ]
+
+
+def _parquet(tmp_path: Path, **columns: Any) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "calls.parquet"
+    pq.write_table(pa.table(columns), path)
+    text = (
+        "mapping: packed\ndescription: d\nfiles:\n  - match: '*.parquet'\n    format: parquet\n    emit:\n"
+        "      - fact: requests\n        columns: {ts: at, status: {const: ok}, model: model, e2e_ms: took}\n"
+        "        reading: {e2e_ms: {unit: s}}\n"
+        "      - fact: samples\n        columns: {ts: at, metric: {const: gpu.power}, value: took}\n"
+    )
+    (tmp_path / "packed.yaml").write_text(text)
+    return path
+
+
+def test_parquet_lands_its_rows_as_texts(settings: Settings, duck: Duck, tmp_path: Path) -> None:
+    at = [datetime(2026, 11, 1, 2, 3, second, tzinfo=UTC) for second in range(4)]
+    path = _parquet(tmp_path, at=at, model=["a", "b\0c", None, ""], took=[0.1, 0.2, 1e-7, None], unused=[b"x"] * 4)
+    mapping = load_mapping(str(tmp_path / "packed.yaml"))
+    (found,) = replay(duck, settings.lake, [path], mapping, received_at=AT)
+    assert (found.lines, found.rows) == (4, 7)
+    rows = landed(settings, duck, "seq, idx, problem, model, e2e_ms, ts, raw", "requests")
+    assert [row[:5] for row in rows] == [
+        (1, 0, None, "a", "0.1"),
+        (2, 0, "malformed", None, None),
+        (3, 0, None, None, "1e-07"),
+        (4, 0, None, None, None),
+    ]
+    assert rows[0][5] == "2026-11-01T02:03:00Z"
+    assert rows[1][6] == '["2026-11-01T02:03:01Z","b\\u0000c","0.2"]'
+    assert [row[0] for row in landed(settings, duck, "seq, value")] == [1, 3, 4]
+    (again,) = replay(duck, settings.lake, [path], mapping, received_at=AT)
+    assert (again.changed, again.known) == (False, ("requests", "samples"))
+
+
+def test_parquet_that_does_not_fit_is_refused_before_anything_lands(
+    settings: Settings, duck: Duck, tmp_path: Path
+) -> None:
+    good = _parquet(tmp_path, at=["2026-11-01T00:00:00Z"], model=["a"], took=[1])
+    mapping = load_mapping(str(tmp_path / "packed.yaml"))
+    bad = tmp_path / "later.parquet"
+    bad.write_bytes(good.read_bytes()[:-20])
+    with pytest.raises(FleetcubeError, match="no Parquet file"):
+        replay(duck, settings.lake, [good, bad], mapping)
+    _parquet(tmp_path, at=["2026-11-01T00:00:00Z"], model=["a"], token=[1])
+    with pytest.raises(DefinitionError, match="Column 'took' is missing"):
+        replay(duck, settings.lake, [good], mapping)
+    assert not open_snapshot(settings.lake, landing("requests")).exists

@@ -1,12 +1,14 @@
 """The query corpus: text files of named queries, each run through both doors and compared.
 
-A file holds records divided by blank lines. A record is a line `query <name> [path=<path>]`, then the SQL. Lines that
-begin with `#` are remarks. `pairs` reads the files of SQL pairs: `# key: value` lines, two statements ended by `;`.
+A file holds records divided by blank lines. A record is a line `query <name> [path=<path>] [<option>=<text> ...]`, then
+the SQL. Lines that begin with `#` are remarks. `pairs` reads the files of SQL pairs: `# key: value` lines, two
+statements ended by `;`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,13 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Query:
-    """One query; `path` is the expected path of its receipt, empty when any will do."""
+    """One query; `path` is the expected path of its receipt, empty when any will do; `options` are as in the file."""
 
     name: str
     sql: str
     path: str
     place: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,10 @@ class Pair:
     place: str
 
 
-def queries(pattern: str) -> list[Query]:
-    """Every query of the corpus files that match, in order."""
+def queries(pattern: str, folder: str = "queries") -> list[Query]:
+    """Every query of the corpus files of a folder that match, in order."""
     found = []
-    for path in sorted((FOLDER / "queries").glob(pattern)):
+    for path in sorted((FOLDER / folder).glob(pattern)):
         line = 1
         for record in path.read_text(encoding="utf-8").split("\n\n"):
             lines = [text for text in record.splitlines() if text.strip() and not text.startswith("#")]
@@ -49,7 +52,8 @@ def queries(pattern: str) -> list[Query]:
                 assert word == "query", f"{path.name}:{line}: a record begins with 'query <name>'"
                 chosen = dict(option.split("=", 1) for option in options)
                 sql = "\n".join(lines[1:])
-                found.append(Query(f"{path.stem}/{name}", sql, chosen.get("path", ""), f"{path.name}:{line}"))
+                place = f"{path.name}:{line}"
+                found.append(Query(f"{path.stem}/{name}", sql, chosen.get("path", ""), place, chosen))
             line += record.count("\n") + 2
     return found
 

@@ -111,6 +111,11 @@ def test_psql_asks_facts(endpoint: Any) -> None:
             [("timestamp with time zone",)],
         ),
         ("SELECT count(*) FROM pg_index WHERE NOT indisprimary", [("0",)]),
+        (
+            "SELECT tablename, hasindexes FROM pg_tables WHERE tablename IN ('requests', 'sites') ORDER BY 1",
+            [("requests", "f"), ("sites", "t")],
+        ),
+        ("SELECT viewowner FROM pg_views WHERE schemaname = 'fleet' AND viewname = 'receipts'", [("fleetcube",)]),
         # Grafana's table and column pickers, and Superset's.
         (
             "SELECT quote_ident(table_name) FROM information_schema.tables WHERE quote_ident(table_schema) NOT IN"

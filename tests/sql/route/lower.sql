@@ -27,3 +27,12 @@ SELECT date_trunc('hour', ts) AS t, count(*) AS n FROM requests GROUP BY 1;
 # pieces: 5m
 SELECT count(*) AS n FROM requests WHERE ts >= TIMESTAMPTZ '2026-10-06 02:00' AND ts < TIMESTAMPTZ '2026-10-06 02:00' + INTERVAL '10 mins';
 SELECT count(*) AS n FROM requests WHERE ts >= '2026-10-06 02:00' AND ts < '2026-10-06 02:10';
+
+-- A format of to_char means in the engine what it means in PostgreSQL; cells answer what is constant in their buckets.
+# pieces: 1d
+SELECT to_char(ts, 'Mon YYYY') AS t, count(*) AS n FROM requests GROUP BY 1;
+SELECT 'Oct 2026' AS t, count(*) AS n FROM requests;
+
+# text: lower
+SELECT to_char(ts, 'IYYY-"W"IW, FMDay HH12 AM') AS t FROM requests;
+SELECT STRFTIME("requests"."ts", '%G-W%V, %A %I %p') AS "t" FROM "requests" AS "requests";
