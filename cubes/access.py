@@ -20,11 +20,11 @@ from sqlglot import exp
 
 from cubes.access_form import SYSTEM_TABLES, UNBOUND, AccessSpec, Quotas, RoleSpec, UserSpec
 from cubes.route.bind import bind_alone
+from cubes.route.columns import columns_of
 from cubes.route.grammar import AGGREGATES
 from cubes.route.kinds import kind
 from cubes.route.lower import is_volatile
 from cubes.route.parse import parse_text
-from cubes.route.view import columns_of
 from lake.documents import Document, read_document
 from lake.duck import text_literal
 from lake.errors import QueryError, did_you_mean

@@ -14,11 +14,11 @@ such groups, and takes the rows for them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from lake.errors import QueryError
+from cubes.shares import share_of
 
 if TYPE_CHECKING:
     from lake.duck import Duck
@@ -142,17 +142,3 @@ def _interpolated(p: Decimal, only: str) -> str:
     below, above = _neighbours(p, only)
     part = f"CAST(max({rank} - floor({rank})) FILTER (WHERE {only}) AS DOUBLE)"
     return f"({below} + ({above} - {below}) * {part})"
-
-
-def share_of(text: str) -> Decimal:
-    """p as an exact decimal of at most 18 places, so that ranks stay within the engine's decimals.
-
-    Errors: QueryError for what is no number from 0 to 1.
-    """
-    try:
-        p = Decimal(text)
-    except ArithmeticError:
-        p = Decimal("NaN")
-    if not p.is_finite() or not 0 <= p <= 1:
-        raise QueryError(f"A percentile wants a number from 0 to 1, not {text!r}.", todo="Write 0.95 for the 95th.")
-    return p if p == round(p, 18) else p.quantize(Decimal("1e-18"), ROUND_CEILING)

@@ -22,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from cubes.buckets import NEGATIVE, ZERO, share_of
+from cubes.buckets import NEGATIVE, ZERO
 from cubes.model import Cube, Derived
+from cubes.shares import share_of
 
 if TYPE_CHECKING:
     from lake.duck import Duck

@@ -73,7 +73,7 @@ def test_files_hold_one_concept() -> None:
 
 # Files whose one concept has more public names by nature, each with its number.
 PUBLIC_NAMES = {
-    "lake/errors.py": 8,  # the whole error tree
+    "lake/errors.py": 9,  # the whole error tree
     "fleetcube/cli.py": 40,  # a function a verb
 }
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from sqlglot import exp
 
 from cubes.histograms import COUNTS
+from cubes.route.columns import columns_of
 from cubes.route.guard import ROLES, VALUE, check_metrics, role_of
 from cubes.route.kinds import column_kind, kind
 from cubes.route.naming import default_name
 from cubes.route.policy import enclosed, shows_derived
 from cubes.route.positions import at_position, check_limits
 from cubes.route.sets import SETS, leaves
-from cubes.route.view import columns_of
 from lake.errors import QueryError, did_you_mean
 from lake.facts import load_facts
 

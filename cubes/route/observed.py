@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlglot import exp
 
-from cubes.buckets import share_of
 from cubes.histograms import BESIDE, COUNTS, WORDS
+from cubes.shares import share_of
 from lake.errors import QueryError
 
 if TYPE_CHECKING:

@@ -25,10 +25,9 @@ from cubes.route.suspect import suspect_windows
 from cubes.segments import segment_range, table_of
 from lake import delta, tables
 from lake.deletions import Deletion, expired_days, read_deletions
-from lake.errors import LakeError, QueryError, did_you_mean
+from lake.errors import LakeError, QueryError
 from lake.facts import Fact, load_facts
 from lake.history import History
-from lake.lookups import load_lookups
 from lake.places import is_remote
 from lake.shared import has_table
 from lake.suspects import Suspect, read_suspects
@@ -374,29 +373,6 @@ def _only_grew(old: Snapshot, new: Snapshot) -> bool:
         return True  # no batch between them: files were merged, or their rows have expired
     present = {file.path for file in new.files}
     return all(file.path in present for file in old.files)
-
-
-def columns_of(table: str) -> dict[str, tuple[str, bool]]:
-    """Columns of a fact or lookup: name to (type, whether `*` shows it); QueryError for another table's name."""
-    facts, lookups = load_facts(), load_lookups()
-    if table in lookups:
-        return {column.name: (column.type, True) for column in lookups[table].columns}
-    if table not in facts:
-        near = did_you_mean(table, (*facts, *lookups))
-        raise QueryError(f"there is no table '{table}'.", todo=near, code="42P01")
-    shown = {column.name: (column.type, True) for column in facts[table].columns}
-    return {**shown, **_LAKE_COLUMNS}
-
-
-_LAKE_COLUMNS = {
-    "agent": ("string", False),
-    "boot": ("string", False),
-    "seq": ("integer", False),
-    "idx": ("integer", False),
-    "row_key": ("string", False),
-    "batch": ("integer", False),
-    "day": ("date", False),
-}
 
 
 def in_days(first: str | None, last: str | None, file: DataFile) -> bool:
