@@ -15,7 +15,7 @@ PGJDBC := 42.7.8
 # Compiled once: else each start of a command compiles every library that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql lock jars s3 s3server clean
+.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql bench-clients lock jars s3 s3server clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -65,6 +65,9 @@ bench-cubes: $(VENV)/.dev ## measure builds, and write bench/cubes.json and benc
 
 bench-sql: $(VENV)/.dev ## measure questions, and write bench/sql.json and bench/sql.md (ARGS="--rows 10000000")
 	@$(BIN)/python bench/run_sql.py $(ARGS)
+
+bench-clients: $(VENV)/.dev ## measure 50 clients beside a build, and write bench/clients.json and bench/clients.md (ARGS="--seconds 30")
+	@$(BIN)/python bench/run_clients.py $(ARGS)
 
 lock: $(VENV)/.uv ## resolve requirements/*.txt anew from pyproject.toml
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
