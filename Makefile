@@ -15,7 +15,7 @@ PGJDBC := 42.7.8
 # Compiled once: else each start of a command compiles every library that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql bench-queries lock jars s3 s3server clean
+.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql bench-queries bench-clients lock jars s3 s3server clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -68,6 +68,9 @@ bench-sql: $(VENV)/.dev ## measure questions, and write bench/sql.json and bench
 
 bench-queries: $(VENV)/.dev ## compare random queries over random cubes with raw rows, and write bench/queries.json and .md (ARGS="--queries 20000")
 	@$(BIN)/python bench/run_queries.py $(ARGS)
+
+bench-clients: $(VENV)/.dev ## measure 50 clients beside a build, and write bench/clients.json and bench/clients.md (ARGS="--seconds 30")
+	@$(BIN)/python bench/run_clients.py $(ARGS)
 
 lock: $(VENV)/.uv ## resolve requirements/*.txt anew from pyproject.toml
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt

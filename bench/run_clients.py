@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000, help="samples at the start (whole days)")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--every-s", type=int, default=60, help="seconds between samples of the days that are built")
+    parser.add_argument("--every-s", type=int, default=120, help="seconds between samples of the days that are built")
     parser.add_argument("--memory-mib", type=int, default=2048, help="the builder's memory limit")
     parser.add_argument("--dry", action="store_true", help="print the figures, write no report")
     parser.add_argument("--builder", type=Path, help=argparse.SUPPRESS)

@@ -10,6 +10,7 @@ import click
 
 from cubes.route.reference import sql_markdown
 from cubes.schema import cube_schema_text
+from cubes.serve.system_tables import system_markdown
 from fleetcube.cli import VERBS, cli
 from lake.reference import facts_markdown, metrics_markdown
 from lake.settings import Settings
@@ -58,6 +59,7 @@ PAGES = {
     "metrics.md": metrics_markdown,
     "facts.md": facts_markdown,
     "settings.md": settings_markdown,
+    "system-tables.md": system_markdown,
     "cli.md": cli_markdown,
     "sql.md": sql_markdown,
     "cube.schema.json": cube_schema_text,

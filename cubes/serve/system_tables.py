@@ -243,3 +243,29 @@ def system_table(name: str) -> SystemTable:
     if name not in SYSTEM:
         raise DefinitionError(f"There is no system table '{name}'.")
     return SYSTEM[name]
+
+
+def system_markdown() -> str:
+    """docs/system-tables.md: every table with its columns."""
+    lines = ["# System tables", "", *_HEAD.strip().splitlines()]
+    for one in sorted(_TABLES, key=lambda table: (table.schema == "pg_catalog", table.name)):
+        lines += [
+            "",
+            f"## {one.schema}.{one.name}",
+            "",
+            f"{one.comment}.",
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
+        lines += [f"| `{column.name}` | {column.type} | {column.comment} |" for column in one.columns]
+    return "\n".join(lines) + "\n"
+
+
+_HEAD: Final = """
+The SQL endpoint's own tables, in schema `fleet`. A role lists those that exist for its users (`system`, see
+[access.md](access.md)); rows obey the user's policy: of a fact that they may not read there is nothing, of one whose
+rows are restricted for them counts are null. Lists of dimensions leave hidden columns out. Tables of the lake are read
+anew by each query, so they hold what any process has published; `queries`, `receipts` and the `endpoint_` metrics are
+those of the server that is asked, the last 1,000 of them. Units stand in brackets, as in the columns' comments.
+"""
