@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -111,8 +112,8 @@ class SelfAudit:
             self._thread.join(_CLOSING_S)
 
     def _run(self) -> None:
-        if hasattr(os, "setpriority"):
-            # On Linux a thread has a priority of its own, and the engine works in this very thread.
+        if sys.platform == "linux":
+            # A thread has a priority of its own there, and the engine works in this very thread.
             os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICE)
         try:
             while (sample := self._next()) is not None:

@@ -53,7 +53,8 @@ class History:
         else:
             told = [log / f"{version:020d}.json" for version in range(self.entries[-1].version + 1, upto + 1)]
         for path, text in read_texts(sorted(told)).items():
-            self.entries.append(_entry(int(path.stem), text, self.entries[-1] if self.entries else None))
+            before = self.entries[-1] if self.entries else None
+            self.entries.append(_entry(path, text, before))
         return self.entries
 
     def at(self, moment: datetime, upto: int) -> Entry | None:
@@ -77,10 +78,10 @@ def absent(snapshot: Snapshot, newest: Snapshot) -> frozenset[str]:
     return frozenset(path for path in left if unquote(path) not in there)
 
 
-def _entry(version: int, text: str, before: Entry | None) -> Entry:
+def _entry(path: Path, text: str, before: Entry | None) -> Entry:
     numbers = dict(before.numbers) if before is not None else {}
     files: dict[str, set[str]] = {"add": set(), "remove": set()}
-    at = before.at if before is not None else datetime.fromtimestamp(0, UTC)
+    said: datetime | None = None
     for line in text.splitlines():
         action: dict[str, Any] = json.loads(line)
         for kind, paths in files.items():
@@ -89,5 +90,8 @@ def _entry(version: int, text: str, before: Entry | None) -> Entry:
         if "txn" in action:
             numbers[action["txn"]["appId"]] = action["txn"]["version"]
         if "timestamp" in action.get("commitInfo", {}):
-            at = max(at, datetime.fromtimestamp(action["commitInfo"]["timestamp"] / 1000, UTC))
-    return Entry(version, at, numbers, frozenset(files["add"]), frozenset(files["remove"]))
+            said = datetime.fromtimestamp(action["commitInfo"]["timestamp"] / 1000, UTC)
+    # A commit that doesn't say when it was made is as old as its file.
+    at = said or next(one.changed for one in files_below(path.parent, path.name))
+    at = at if before is None else max(at, before.at)
+    return Entry(int(path.stem), at, numbers, frozenset(files["add"]), frozenset(files["remove"]))
