@@ -1,7 +1,7 @@
 """The router: SQL on facts to SQL over cells and rows, as a tuple of passes.
 
-parse, named, bind, policy, observed, rates and blocks read the question; match and tile choose cuboids and buckets;
-rewrite and pushdown write the engine's SQL. Each pass takes a statement and the pinned versions, and gives the
+parse, named, bind, policy, observed, rates, flatten and blocks read the question; match and tile choose cuboids and
+buckets; rewrite and pushdown write the engine's SQL. Each pass takes a statement and the pinned versions, and gives the
 statement with more in it.
 """
 
@@ -12,6 +12,7 @@ from typing import Final
 
 from cubes.route.bind import bind
 from cubes.route.blocks import blocks
+from cubes.route.flatten import flatten
 from cubes.route.match import match
 from cubes.route.named import named
 from cubes.route.observed import observed
@@ -27,7 +28,10 @@ from lake.errors import QueryError
 
 Pass = Callable[[Statement, View], Statement]
 
-PASSES: Final[tuple[Pass, ...]] = (parse, named, bind, policy, observed, rates, blocks, match, tile, rewrite, pushdown)
+PASSES: Final[tuple[Pass, ...]] = (
+    *(parse, named, bind, policy, observed, rates, flatten),
+    *(blocks, match, tile, rewrite, pushdown),
+)
 
 
 def route(text: str, view: View, *, raw: bool = False) -> Statement:
