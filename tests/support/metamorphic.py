@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from randomcheck import rows
 from randomfleet import SHAPES, Fleet
-from randomparts import At, Pen, moment, place, predicate
+from randomparts import At, Pen, moment, place, predicate, qualified
 
 from cubes.session import Answer
 
-_AGGREGATES = ("count(*)", "count({c})", "sum({c})", "min({c})", "max({c})", "integral({c})")
 _Groups = dict[tuple[Any, ...], tuple[Any, ...]]
 
 
@@ -26,14 +26,20 @@ class Asked:
         self.fleet, self.pen = fleet, Pen(random.Random(seed), fleet)
         self.at: At = place(self.pen)
         summed = {one.column for one in self.at.cube.measures if one.function == "sum"}
-        column = self.at.column(self.pen.rng.choice(sorted(summed)))
-        most = len(_AGGREGATES) - (self.at.fact != "samples" or not column.endswith("value"))
-        self.aggregates = [one.format(c=column) for one in _AGGREGATES[:most]]
+        name = self.pen.rng.choice(sorted(summed))
+        states = {"rows", *(one.name for one in self.at.cube.states)}
+        kept = [one for one in _AGGREGATES if one[1].format(name) in states]
+        self.aggregates = [one[0].format(self.at.column(name)) for one in kept]
+        self.merges = [one[2] for one in kept]
         free = [one for one in self.at.dims if one not in SHAPES[self.at.fact].kept]
         chosen = self.pen.rng.sample(free, min(len(free), extra + self.pen.rng.randrange(3)))
         self.keys = [self.at.column(one) for one in (*SHAPES[self.at.fact].kept, *chosen)]
         low, high = sorted((moment(self.pen), moment(self.pen)))
+        if high - low < timedelta(hours=6):
+            low, high = fleet.start, fleet.end
         self.range = f"{self.at.ts} >= '{low:%Y-%m-%d %H:%M:%S.%f}' AND {self.at.ts} < '{high:%Y-%m-%d %H:%M:%S.%f}'"
+        if self.at.cube.where:
+            self.range += f" AND ({qualified(self.at, self.at.cube.where)})"
         self.paths: list[str] = []
 
     def ask(self, keys: Sequence[str], aggregates: Sequence[str], condition: str = "") -> Answer:
@@ -54,7 +60,7 @@ def partitioned(fleet: Fleet, seed: int) -> tuple[str, list[str]]:
     parts = []
     for condition in (f"({p})", f"NOT ({p})", f"({p}) IS NULL"):
         parts += rows(asked.ask(asked.keys, asked.aggregates, condition))
-    found = _merged(parts, len(asked.keys))
+    found = _merged(parts, asked, len(asked.keys))
     if not asked.keys:
         # A question without keys has a row even of nothing.
         found = found or whole
@@ -76,7 +82,7 @@ def children(fleet: Fleet, seed: int) -> tuple[str, list[str]]:
     lesser = [key for key in asked.keys if key not in parents]
     below = rows(asked.ask([*parents, *lesser, *cut], asked.aggregates))
     many = len(parents) + len(lesser) + len(cut)
-    found = _merged([(*row[: len(parents)], *row[many:]) for row in below], len(parents))
+    found = _merged([(*row[: len(parents)], *row[many:]) for row in below], asked, len(parents))
     above = _groups(rows(asked.ask(parents, asked.aggregates)), len(parents))
     if not parents and not below:
         found = above
@@ -88,16 +94,15 @@ def _groups(found: Iterable[tuple[Any, ...]], keys: int) -> _Groups:
     return {row[:keys]: row[keys:] for row in found}
 
 
-def _merged(found: Iterable[tuple[Any, ...]], keys: int) -> _Groups:
-    """Rows of partial aggregates put together by key; the aggregates are those of `_AGGREGATES`, in order."""
-    merges = (_sum, _sum, _sum, _least, _greatest, _sum)
+def _merged(found: Iterable[tuple[Any, ...]], asked: Asked, keys: int) -> _Groups:
+    """Rows of partial aggregates put together by their first so many columns."""
     groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for row in found:
         groups.setdefault(row[:keys], []).append(row[keys:])
     return {
         key: tuple(
             merge([value for value in column if value is not None])
-            for merge, column in zip(merges, zip(*held, strict=True), strict=False)
+            for merge, column in zip(asked.merges, zip(*held, strict=True), strict=True)
         )
         for key, held in groups.items()
     }
@@ -120,3 +125,14 @@ def _differs(whole: _Groups, found: _Groups, place_: str) -> str:
         return ""
     key = next(key for key in (*whole, *found) if whole.get(key) != found.get(key))
     return f"{place_}\n{key}: {whole.get(key)} as a whole, {found.get(key)} of parts"
+
+
+# An aggregate of a column, the state that a cube answers it from, and how partial ones are put together.
+_AGGREGATES = (
+    ("count(*)", "rows", _sum),
+    ("count({})", "count_{}", _sum),
+    ("sum({})", "sum_{}", _sum),
+    ("min({})", "min_{}", _least),
+    ("max({})", "max_{}", _greatest),
+    ("integral({})", "weighted_{}", _sum),
+)
