@@ -33,7 +33,9 @@ class Quotas(BaseModel):
 
 UNBOUND: Final = Quotas()
 # Tables of schema `fleet`, which roles list by name.
-SYSTEM_TABLES: Final = tuple("alerts cubes cuboids gaps jobs metrics quality queries receipts segments".split())
+SYSTEM_TABLES: Final = tuple(
+    "alerts cubes cuboids gaps jobs metrics quality queries receipts result_cache segments selfaudit".split()
+)
 
 
 class RoleSpec(BaseModel):

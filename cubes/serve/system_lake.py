@@ -194,7 +194,19 @@ class LakeTables:
         for fact, _, agent, _, _, _, rows, reason, at in self._gap_rows(viewer):
             message = f"{rows} sequence numbers of {agent} are lost: {reason}"
             found.append((at, "gap", "warning", fact, None, message, None))
+        found += self._raised(viewer)
         return sorted([*found, *refusals(self._settings.lake, viewer)], key=lambda row: (row[0], row[1], row[5]))
+
+    def _raised(self, viewer: Viewer) -> Iterator[tuple[Any, ...]]:
+        """What the lake's own alerts tell; of a cube, to those who read every row of its fact."""
+        names = "since, kind, severity, entity, state, text"
+        scan = self._duck.scan(self._shelf.latest(tables.ALERTS))
+        facts = {f"cube/{cube.name}": cube.fact for cube in self._cubes}
+        for since, kind, severity, entity, state, text in self._duck.sql(f"SELECT {names} FROM {scan}"):
+            if viewer.policy is None or (entity in facts and viewer.whole(facts[entity])):
+                message = text if state == "raised" else f"{state}: {text}"
+                # Without its data, which may hold another user's statement.
+                yield since, kind, severity, entity, None, message, None
 
 
 def _shows(viewer: Viewer, cube: Cube, name: str) -> bool:

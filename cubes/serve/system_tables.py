@@ -194,11 +194,11 @@ _TABLES: Final = (
     ),
     SystemTable(
         "alerts",
-        "What needs a person: verdicts of the gate, failed steps, losses, refusals of the last 4 MiB of the audit log",
+        "What needs a person: verdicts, failed steps, losses, wrong cells, refusals of the last 4 MiB of the audit log",
         """
         raised_at z  When
-        kind      t  verdict, job, gap or refusal
-        severity  t  warning or critical
+        kind      t  verdict, job, gap, selfaudit or refusal
+        severity  t  critical, warning, or info where it is over
         subject   t  Fact, cube, file, or what was refused
         who       t  Who was refused
         message   t  What happened

@@ -34,7 +34,7 @@ class Gated:
         table = pa.table({"n": list(range(10 if pages > 1 else rows))})
         rest = (batch for _ in range(pages - 1) for batch in table.to_batches()) if pages > 1 else None
         columns = [SimpleNamespace(relative_error=0.0)]
-        return SimpleNamespace(table=table, rest=rest, path="cube", notices=(), receipt={}, columns=columns)
+        return SimpleNamespace(table=table, rest=rest, path="cube", notices=(), receipt={}, outline={}, columns=columns)
 
     def interrupt(self) -> None:
         self._stopped.set()

@@ -105,7 +105,7 @@ def test_strict_mode_on_the_command_line(lake: Settings, monkeypatch: pytest.Mon
 
 def test_every_answer_leaves_a_receipt(client: Client) -> None:
     client.execute(f"{COUNT} WHERE ts >= '2026-10-06' AND model = 'llama-3'")
-    text = one(client, "SELECT receipt FROM fleet.receipts ORDER BY at DESC LIMIT 1")
+    text = one(client, "SELECT receipt FROM fleet.receipts ORDER BY answered_at DESC LIMIT 1")
     receipt = json.loads(text)
     assert receipt["path"] == "cube"
     assert (receipt["policy"], receipt["as_of"], receipt["cached"]) == ("none", None, False)

@@ -24,6 +24,7 @@ from lake.duck import Duck, connect
 from lake.ledger import record
 from lake.lookup_store import ensure_lookups
 from lake.settings import Settings
+from lake.suspects import Alert, record_alert
 from lake.tables import BATCHES, GAPS, LEDGER
 from lake.users import Users
 from quality.suites import load_suite
@@ -84,17 +85,19 @@ def place(serving: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_every_table_is_declared_once_and_every_column_says_what_it_is(place: Place) -> None:
-    assert set(SYSTEM_TABLES) == set(SYSTEM) - {"pg_stat_activity"}
+    everywhere = set(SYSTEM) - {"pg_stat_activity"}
+    # What a server keeps and audits is handed in where it does (`own_tables`).
+    assert set(SYSTEM_TABLES) == everywhere | {"result_cache", "selfaudit"}
     shown = place.ask(
         "SELECT c.relname, a.attname, col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_namespace n"
         " ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid WHERE n.nspname = 'fleet'"
     )
-    assert {table for table, _, _ in shown} == set(SYSTEM_TABLES)
+    assert {table for table, _, _ in shown} == everywhere
     assert all(comment for _, _, comment in shown)
     for table, column, comment in shown:
         for ending, unit in (("_ms", "[ms]"), ("_bytes", "[By]"), ("seconds", "[s]")):
             assert not column.endswith(ending) or comment.endswith(unit), (table, column)
-    for table in SYSTEM_TABLES:
+    for table in everywhere:
         place.ask(f"SELECT * FROM fleet.{table}")
         # None of the names is a keyword that would have to be quoted.
         place.ask(f"SELECT {', '.join(column for name, column, _ in shown if name == table)} FROM fleet.{table}")
@@ -134,6 +137,8 @@ def test_alerts_hold_verdicts_failures_losses_and_refusals(place: Place) -> None
     [share] = [rule for rule in suite.batch if rule.name == "share_quarantined"]
     strict = suite.model_copy(update={"batch": (share.model_copy(update={"max": Decimal("0.1")}),)})
     [judged] = gate(place.settings, place.duck, suite=strict)
+    told = Alert("selfaudit", "critical", "cube/serving", "wrong cells", data={"sql": "SELECT secret"})
+    record_alert(place.duck, place.settings.lake, told)
     with pytest.raises(psycopg.OperationalError):
         place.ask("SELECT 1", user="nobody")
     with pytest.raises(psycopg.errors.UndefinedTable):
@@ -143,6 +148,9 @@ def test_alerts_hold_verdicts_failures_losses_and_refusals(place: Place) -> None
     wanted = {("job", "serving", None), ("gap", "samples", None), ("refusal", "login.failed", "nobody")}
     assert judged.verdict == "blocked"
     assert {*wanted, ("verdict", "samples", None), ("refusal", "query", "bob")} <= found
+    audited = "SELECT message, detail FROM fleet.alerts WHERE kind = 'selfaudit'"
+    assert place.ask(audited) == [("wrong cells", None)]  # the data may hold what somebody asked
+    assert place.ask(audited, user="bob") == []
     of_bob = place.ask("SELECT kind, subject, who FROM fleet.alerts WHERE kind IN ('refusal', 'job')", user="bob")
     assert set(of_bob) == {("refusal", "query", "bob")}
 

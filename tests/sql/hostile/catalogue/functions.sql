@@ -32,8 +32,6 @@ SELECT pg_sleep(100) FROM pg_class
 SELECT pg_read_file('/etc/passwd') FROM pg_class
 SELECT pg_ls_dir('/') FROM pg_class
 SELECT lo_import('/etc/passwd') FROM pg_class
-SELECT pg_terminate_backend(oid) FROM pg_class
-SELECT pg_cancel_backend(1) FROM pg_class
 SELECT set_config('search_path', 'x', false) FROM pg_class
 SELECT dblink('host=127.0.0.1', 'SELECT 1') FROM pg_class
 SELECT query('SELECT 1') FROM pg_class

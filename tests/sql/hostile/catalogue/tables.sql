@@ -49,7 +49,6 @@ SELECT * FROM pg_catalog."/etc/passwd"
 SELECT * FROM pg_shadow
 SELECT * FROM pg_authid
 SELECT * FROM pg_user_mapping
-SELECT * FROM pg_stat_activity
 SELECT * FROM pg_hba_file_rules
 SELECT * FROM pg_file_settings
 
