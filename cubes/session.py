@@ -46,6 +46,8 @@ _PLANS_KEPT: Final = 256
 # The folders of tables that statements and their receipts read; `_secrets`, `_inbox` and the audit log are no such.
 _READ: Final = tuple("trusted cubes lookups deletions suspects batches quarantine gaps builds ledger holds".split())
 
+# Files never change once a version names them, so their footers are read once; the engine looks at their times anyway.
+_FOOTERS: Final = "SET parquet_metadata_cache = true"
 # The engine never sees a user's text, and could do nothing with one that it may not do for us.
 _LOCKS: Final = (
     "SET python_enable_replacements = false",
@@ -140,7 +142,7 @@ class Session:
         measures.install(self._duck)
         # Only files of the tables that answers come from, from here on: no secret, no log, nothing of the network.
         inside = ", ".join(text_literal(address(settings.lake.resolve() / name)) for name in _READ)
-        for text in (f"SET allowed_directories = [{inside}]", *_LOCKS):
+        for text in (_FOOTERS, f"SET allowed_directories = [{inside}]", *_LOCKS):
             self._duck.execute(text)
         self._shelf = Shelf(settings.lake.resolve(), self._duck, known)
         self._log = QueryLog(settings.lake.resolve(), clock)
