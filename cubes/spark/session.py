@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Enough to read and write Delta; the suffix follows pyspark's minor version.
 JARS: Final = ("delta-spark_4.1_2.13-4.4.0.jar", "delta-storage-4.4.0.jar")
 
+# What the variables of an object store begin with.
+_CREDENTIALS: Final = "AWS_"
+
 
 def spark_session(settings: Settings) -> SparkSession:
     """The process's Spark session, made at first use with the master of the settings.
@@ -43,6 +46,11 @@ def spark_session(settings: Settings) -> SparkSession:
             todo="Install Java 17 or newer, and see that `java -version` works.",
         ) from error
     session.sparkContext.setLogLevel("ERROR")
+    if settings.spark_master.startswith("local"):
+        # Tasks have the environment in which Java was started, perhaps for another lake; this lake's credentials may
+        # have come since.
+        named = {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
+        session.sparkContext.environment.update(named)
     return session
 
 
