@@ -15,6 +15,7 @@ from sqlglot import exp
 from cubes.buckets import crosses_sql, quantile_sql, ranked_sql, slots_sql
 from cubes.distinct import count_sql, hash_sql, smallest_sql
 from cubes.histograms import observed_sql, percentiles_sql
+from cubes.route.hoist import JOINED
 from cubes.route.implied import implied
 from cubes.route.kinds import kind
 from cubes.route.lower import engine_sql
@@ -237,6 +238,9 @@ def _crossing(block: Block, plan: Plan, read: Sequence[Source], view: View) -> s
         # Rows that the cube lacks may bring the first negative value.
         if not wanted or not (plan.tail or view.shelf.may_be_negative(plan.cube.snapshot, wanted[0].column)):
             continue
+        if any(table.meta.get(JOINED) for node in block.beside for table in node.find_all(exp.Table)):
+            # What is joined can't be asked before the whole statement is.
+            return f"a percentile of {wanted[0].column}, which may be negative, beside a joined query"
         keys = list(block.keys)
         slots = " UNION ALL ".join(_slots(block, plan, source, wanted[0]) for source in read)
         crosses = " OR ".join(crosses_sql(one.share) for one in wanted)

@@ -58,7 +58,7 @@ def difference(routed: Answer, exact: Answer, *, ordered: bool = False, approxim
     errors = [column.relative_error if approximate else 0.0 for column in routed.columns]
     left, right = rows(routed), rows(exact)
     if not ordered:
-        left, right = (sorted(one, key=lambda row: _exact_key(row, errors)) for one in (left, right))
+        left, right = (sorted(one, key=lambda row: _place(row, errors)) for one in (left, right))
     if len(left) != len(right):
         return f"{len(left)} rows, not {len(right)}: {left[:5]} for {right[:5]}"
     for a, b in zip(left, right, strict=True):
@@ -73,8 +73,11 @@ def rows(answer: Answer) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in answer.table.columns), strict=True))
 
 
-def _exact_key(row: tuple[Any, ...], errors: list[float]) -> str:
-    return repr([value for value, error in zip(row, errors, strict=True) if not error])
+def _place(row: tuple[Any, ...], errors: list[float]) -> tuple[str, list[tuple[bool, float]]]:
+    """Sorts rows by their exact columns; of rows that agree there the approximate ones are paired by size."""
+    told = repr([value for value, error in zip(row, errors, strict=True) if not error])
+    near = [value for value, error in zip(row, errors, strict=True) if error]
+    return told, [(value is not None, float(value or 0)) for value in near]
 
 
 def _equal(value: Any, wanted: Any, error: float) -> bool:

@@ -105,10 +105,16 @@ def same(routed: Answer, exact: Answer, place: str) -> None:
 
 
 def _rows(answer: Answer, errors: list[float]) -> list[tuple[Any, ...]]:
-    """Rows sorted by their exact columns: the order between equal keys of ORDER BY is anybody's."""
+    """Rows sorted by their exact columns, then the others: the order between equal keys of ORDER BY is anybody's."""
     columns = [column.to_pylist() for column in answer.table.columns]
     rows = list(zip(*columns, strict=True))
-    return sorted(rows, key=lambda row: repr([v for v, error in zip(row, errors, strict=True) if not error]))
+
+    def place(row: tuple[Any, ...]) -> tuple[str, list[tuple[bool, float]]]:
+        near = [v for v, error in zip(row, errors, strict=True) if error]
+        told = repr([v for v, error in zip(row, errors, strict=True) if not error])
+        return told, [(v is not None, float(v or 0)) for v in near]
+
+    return sorted(rows, key=place)
 
 
 def _equal(value: Any, wanted: Any, error: float) -> bool:
