@@ -24,6 +24,7 @@ from cubes_lake import PER_DAY, SERIES, START, publish_days
 from cubes_peers import by_chdb
 from figures import Figure, figure, machine, seconds, write_report
 
+from cubes.compact import compact_cube
 from cubes.model import Cube
 from cubes.route import route
 from cubes.session import Session
@@ -132,6 +133,7 @@ def history(folder: Path, memory_mib: int, days: int) -> Iterator[Figure]:
         publish_days(settings, duck, 0, count, 1)
         cube = cube_of(place, ADDITIVE_GRAINS, 32)
         timed_build(settings, duck, cube)
+        compact_cube(settings, duck, cube, whole=True)
         duck.connection.close()
         statements = [sql for sql in panels(count) if " - INTERVAL" in sql]
         with Session(replace(settings, result_cache_mib=0), cubes=[cube]) as session:
@@ -158,6 +160,9 @@ def main() -> None:
         found.append(figure("rows of samples", publish_days(settings, duck, 0, days, 1), "rows"))
         cube = cube_of(folder, ADDITIVE_GRAINS, 32)
         found.append(figure("build of the cube", timed_build(settings, duck, cube)[0], "s"))
+        # As `fleetcube upkeep` does: a first build leaves a file of each of its chunks in a month's segment.
+        kept = seconds(lambda: compact_cube(settings, duck, cube, whole=True))
+        found.append(figure("upkeep of its files", kept, "s"))
         duck.connection.close()
         statements = panels(days)
         parts = (
