@@ -252,6 +252,12 @@ def test_refusals_say_what_to_do(duck: Duck, settings: Settings, cube: Cube) -> 
         pytest.raises(LakeError, match="Another process is writing"),
     ):
         build(settings, duck, cube)
+    with (
+        lease(settings.lake, table_of(cube).key),
+        pytest.raises(LakeError, match="Another process is writing"),
+    ):
+        # One writer at a time, whichever engine: Spark isn't even started.
+        build(replace(settings, engine="spark"), duck, cube)
     build(settings, duck, cube)
     other = replace(cube, digest="0" * 12)  # another definition has cells of its own
     assert build(settings, duck, other).watermark_from == 0
