@@ -1,7 +1,7 @@
 """One spelling for statements that differ in white space, comments and the case of words: what caches go by.
 
-Literals and quoted names stay as they are. A text that this can't read for certain (a backslash, a dollar quote, a
-comment inside a comment) is left alone: it is then merely planned once more.
+Literals and quoted names stay as they are. A text that this can't read for certain (a backslash, a brace, a dollar
+quote, a comment inside a comment) is left alone: it is then merely planned once more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 _PART: Final = re.compile(r"('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")|--[^\n]*|/\*(?:(?!/\*|\*/).)*\*/|\s+", re.DOTALL)
-_UNSURE: Final = re.compile(r"[\\$]|/\*(?:(?!\*/).)*/\*", re.DOTALL)
+_UNSURE: Final = re.compile(r"[\\${]|/\*(?:(?!\*/).)*/\*", re.DOTALL)
 
 
 def normalised(text: str) -> str:

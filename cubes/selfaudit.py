@@ -105,7 +105,7 @@ class SelfAudit:
             self._waiting.clear()
             session = self._session
             self._changed.notify_all()
-        if session is not None:
+        if session is not None and (self._thread is None or self._thread.is_alive()):
             session.interrupt()
         if self._thread is not None:
             # What verifies a cube at that moment is left to end with the process.
@@ -127,8 +127,10 @@ class SelfAudit:
                     self.counts.skipped += 1
                     _LOG.exception("an answer was not asked again")
         finally:
-            if self._session is not None:
-                self._session.close()
+            with self._changed:
+                session, self._session = self._session, None
+            if session is not None:
+                session.close()
 
     def _next(self) -> Sample | None:
         with self._changed:

@@ -140,6 +140,8 @@ class Session:
         self._clock = clock
         self._duck = connect(settings)
         measures.install(self._duck)
+        # Receipts of an answer that is still being read are made on a connection of their own.
+        self._aside = self._duck.cursor()
         # Only files of the tables that answers come from, from here on: no secret, no log, nothing of the network.
         inside = ", ".join(text_literal(address(settings.lake.resolve() / name)) for name in _READ)
         for text in (_FOOTERS, f"SET allowed_directories = [{inside}]", *_LOCKS):
@@ -200,7 +202,8 @@ class Session:
         if not explain:
             self._offer(statement, view)
         columns = _columns(table, errors)
-        receipt = partial(make_receipt, statement, view, latency_ms)
+        behind = view if rest is None else replace(view, shelf=replace(self._shelf, duck=self._aside))
+        receipt = partial(make_receipt, statement, behind, latency_ms)
         return Answer(columns, table, path_of(statement), (*said, *told), receipt, rest)
 
     def view(self, *, fresh: bool = False, policy: Policy | None = None, past: Past | None = None) -> View:
@@ -220,6 +223,7 @@ class Session:
     def close(self) -> None:
         """Let go of the engine, and write what the query log still holds."""
         self._log.flush()
+        self._aside.connection.close()
         self._duck.connection.close()
 
     def __enter__(self) -> Session:

@@ -31,7 +31,7 @@ _HOSTS, _REQUESTS = 16, 500_000
 def run_up(settings: Settings, *, once: bool, days: int, seed: int) -> None:
     """Bring everything up, show the tour, then keep landing, gating and building until Ctrl-C (not with `once`)."""
     progress = Progress(settings.log)
-    known = has_files(settings.lake)
+    known = has_files(settings.lake / "landing")
     progress.say(f"fleetcube: {'going on with' if known else 'making'} the lake in {address(settings.lake)}")
     started = time.monotonic()
     with _ended_by_signals(), Children(settings.lake / "_work" / "logs") as children:

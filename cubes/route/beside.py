@@ -15,7 +15,7 @@ from sqlglot import exp
 from cubes.derived import inputs, keys, with_derived_sql
 from cubes.histograms import CODES, COUNTS, coded_sql
 from cubes.model import Derived
-from cubes.route.hoist import JOINED
+from cubes.route.hoist import JOINED, has_half_joins
 from lake.facts import load_facts
 from lake.lookups import load_lookups
 from lake.times import GRAINS
@@ -33,6 +33,8 @@ def joined_fact(select: exp.Select) -> exp.Table | None:
     if from_ is None:
         return None
     joins = select.args.get("joins") or []
+    if has_half_joins(select):
+        return None
     tables = [from_.this, *(join.this for join in joins)]
     if not all(isinstance(table, exp.Table) and {"fact", "lookup", JOINED} & table.meta.keys() for table in tables):
         return None

@@ -6,10 +6,13 @@ requests with that condition, and so one that cells may answer. Runs on a bound 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
+
+from cubes.route.hoist import has_half_joins
 
 if TYPE_CHECKING:
     from cubes.route.statement import Statement
@@ -37,6 +40,8 @@ def _around(item: exp.Subquery) -> exp.Select | None:
     select = parent.parent if isinstance(parent, (exp.From, exp.Join)) else None
     if not isinstance(select, exp.Select) or (isinstance(parent, exp.Join) and parent.args.get("side")):
         return None
+    if has_half_joins(select):
+        return None
     sides = {str(join.args.get("side") or "").upper() for join in select.args.get("joins") or ()}
     return None if sides - {"", "LEFT"} else select
 
@@ -60,13 +65,27 @@ def _picks(item: exp.Subquery) -> bool:
         isinstance(node.unalias(), exp.Column) and not node.unalias().meta.get("outer") for node in inner.expressions
     )
     where = inner.args.get("where")
-    return columns and (where is None or where.find(exp.Select) is None)
+    if where is None:
+        return columns
+    # A column of a query around it would be taken for one of what stands beside it.
+    outer = any(column.meta.get("outer") for column in where.find_all(exp.Column))
+    return columns and where.find(exp.Select) is None and not outer
 
 
 def _named_again(select: exp.Select, item: exp.Subquery) -> bool:
     """Whether a query inside the SELECT gives the sub-query's alias to something else."""
+    if any(column.meta.get("outer") and column.table == item.alias for column in _beside(select, item)):
+        return True
     tables = [node for node in select.find_all(exp.Table, exp.Subquery) if node is not item]
     return any(node.alias_or_name == item.alias and node.parent_select is not item.this for node in tables)
+
+
+def _beside(select: exp.Select, item: exp.Subquery) -> Iterator[exp.Column]:
+    """The columns inside the other items of FROM."""
+    items = [select.args["from_"].this, *(join.this for join in select.args.get("joins") or ())]
+    for other in items:
+        if other is not item:
+            yield from other.find_all(exp.Column)
 
 
 def _merge(select: exp.Select, item: exp.Subquery) -> None:

@@ -39,7 +39,8 @@ def hoisted(tree: exp.Expr) -> exp.Expr:
             elif _is_reference(item, known) and not _hidden(select, tree, item.name):
                 item.meta[JOINED] = item.name
     if found:
-        held = [*found, *_tables(tree)]
+        # Outer ones were found first; a query joined inside another must stand before it.
+        held = [*reversed(found), *_tables(tree)]
         tree.set("with_", exp.With(expressions=held))
     return tree
 
@@ -48,6 +49,11 @@ def with_tables(tree: exp.Expr) -> str:
     """The outermost WITH of a finished statement, to stand before a query of its own; empty where there is none."""
     held = tree.args.get("with_")
     return f"{held.sql('duckdb')} " if held is not None else ""
+
+
+def has_half_joins(select: exp.Select) -> bool:
+    """Whether a SELECT has SEMI or ANTI joins, which show nothing of their right side."""
+    return any(join.args.get("kind") in ("SEMI", "ANTI") for join in select.args.get("joins") or ())
 
 
 def _tables(tree: exp.Expr) -> Sequence[exp.CTE]:

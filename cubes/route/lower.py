@@ -106,7 +106,7 @@ def _aggregate_rule(node: exp.Expr) -> Callable[[exp.Expr], exp.Expr] | None:
         return _last
     if isinstance(core, exp.ApproxDistinct):
         return _count_distinct
-    if type(core) in SPREADS and core.this.meta.get("type") in SQUARES:
+    if type(core) in SPREADS and _spread_type(core.this):
         return _spread
     if isinstance(core, _CALL):
         return _WORDS.get(core.name)
@@ -158,10 +158,19 @@ def _count_distinct(node: exp.Expr) -> exp.Expr:
     return _around(node, exp.Count(this=exp.Distinct(expressions=[_core(node).this.copy()])))
 
 
+def _spread_type(value: exp.Expr) -> str:
+    """As which type of a column a value is squared exactly; empty where doubles must do."""
+    declared = str(value.meta.get("type", ""))
+    if declared in SQUARES:
+        return declared
+    # Counts and sums of a sub-query, say. Decimals that were computed may have more places than are kept.
+    return "integer" if kind(value) == "integer" else ""
+
+
 def _spread(node: exp.Expr) -> exp.Expr:
     """The exact parts of a variance, each with the FILTER and OVER, under the one formula of `cubes.spread`."""
     core = _core(node)
-    value, column_type = core.this, core.this.meta["type"]
+    value, column_type = core.this, _spread_type(core.this)
     total = {"integer": "DECIMAL(38,0)", "interval": "DECIMAL(38,3)", "duration": "DECIMAL(38,6)"}
     sums = [
         (exp.Sum(this=value.copy()), total.get(column_type, "DECIMAL(38,9)")),

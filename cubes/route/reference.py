@@ -23,8 +23,9 @@ by name, never dropped. Everything is read at one vector of versions, and times 
   answer the rest, and a notice says why.
 - Exact: counts, sums, minima, maxima, averages, variances. `percentile_cont` and `percentile_disc` from cells are
   within 0.55 % of the exact value and the receipt says so; wherever a percentile decides what else is shown (HAVING,
-  ORDER BY, an outer query) it is taken from rows. A sum of doubles (`CAST(x AS double precision)`) depends on the
-  order of its rows, as in PostgreSQL; columns of facts are decimals and integers, and never need it.
+  ORDER BY, an outer query) it is taken from rows. A sum, average or variance of doubles
+  (`CAST(x AS double precision)`, `sqrt(x)`), and the variance of a decimal that a sub-query made, depend on the order
+  of their rows, as in PostgreSQL; columns of facts are decimals and integers.
 - `MEASURE(name)` is what a cube declares under that name; `FROM` may name the cube. Percentiles of foreign histograms,
   `approx_percentile(counts, 0.95)`, come with their bounds: [measures](measures.md).
 - `to_char(ts, format)` knows YYYY, YY, MM, Mon, FMMonth, DD, DDD, Dy, FMDay, IYYY, IW, HH24, HH12, AM, MI, SS, MS, US

@@ -286,7 +286,9 @@ class View:
     @cached_property
     def heads(self) -> dict[str, int]:
         """Versions of what retention and audits say of cubes, where they say anything: part of the vector."""
-        found = {ref.key: self.shelf.latest(ref).version for ref in (tables.DELETIONS, tables.SUSPECTS)}
+        # What was erased since an earlier moment is not shown, and batches say what that is.
+        later = () if self.past is None else (tables.BATCHES,)
+        found = {ref.key: self.shelf.latest(ref).version for ref in (tables.DELETIONS, tables.SUSPECTS, *later)}
         return {key: version for key, version in found.items() if version >= 0}
 
     @cached_property

@@ -79,11 +79,20 @@ def rewrite(
     _rename_tables(tree, tables)
 
     def step(node: exp.Expr) -> exp.Expr:
-        for change in (_operator, _collation, _cast, _column):
+        for change in (_operator, _collation, _cast, _column, _division):
             node = change(node)
         return _function(node, macros, setting, known)
 
     return _bottom_up(tree, step)
+
+
+def _division(node: exp.Expr) -> exp.Expr:
+    """Integers divide as integers, by the engine's setting; a division by zero is an error, not infinity."""
+    if isinstance(node, exp.Div):
+        node.set("typed", False)
+        node.set("safe", False)
+        node.set("expression", exp.Anonymous(this="fc_nonzero", expressions=[node.expression.copy()]))
+    return node
 
 
 def _bottom_up(node: exp.Expr, step: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:

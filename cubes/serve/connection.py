@@ -269,6 +269,10 @@ class Connection:
         """Run a task in the server's threads; end it on cancel, on the deadline, or when the client is gone."""
         loop = asyncio.get_running_loop()
         already = self._stopped_by
+        if not already and loop.time() > self._begun_s + self._limit_s():
+            # A large answer is many tasks, each of which may be short.
+            already = "canceling statement due to statement timeout"
+            self.cancel(already)
         if already:
             raise QueryError(already, code="57014")
         job = self._pool.submit(task)

@@ -248,6 +248,26 @@ class Desk:
             as_of=self.variables.get("fleetcube.as_of"),
         )
         self.activity.answered(answer.path)
+        try:
+            return answer, self._told(answer, statement, viewer, wanted, asked=asked, begun=begun)
+        except BaseException:
+            # Its pages are still open in the engine, which the session must not be lent with.
+            if answer.rest is not None:
+                answer.rest.close()
+            raise
+
+    def _told(
+        self,
+        answer: Any,
+        statement: Statement,
+        viewer: Viewer,
+        wanted: Sequence[Field] | None,
+        *,
+        asked: bool,
+        begun: float,
+    ) -> Outcome:
+        """What an answer comes to, if the client may have it."""
+        explain = statement.verb == "EXPLAIN"
         self.bound.check(answer.table.num_rows)
         if not explain:
             require(self.variables.get("fleetcube.require"), answer)
@@ -263,7 +283,7 @@ class Desk:
             notices.insert(0, f"{_TRUSTED}: no cube fits the {'whole ' if answer.path == 'mixed' else ''}query")
         if receipt is not None:
             notices.append(json.dumps(receipt, ensure_ascii=False, separators=(",", ":"), default=str))
-        return answer, Outcome("EXPLAIN" if explain else "SELECT", table, tuple(notices))
+        return Outcome("EXPLAIN" if explain else "SELECT", table, tuple(notices))
 
     def _known(self) -> dict[str, str | int]:
         user = self.variables.user

@@ -8,6 +8,7 @@ nothing is ever answered with rows that were not asked for, or with none for lac
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ _FIRST_KEY_OID = 50000
 _POLICIES_KEPT = 16
 _MEMORY_MIB = 128
 _BATCH_ROWS = 4096
+_UNKNOWN = re.compile('Referenced column "([^"]*)" not found')
 _BYTES_MAX = 64 << 20
 
 
@@ -94,6 +96,7 @@ class Catalogue:
         self._macros = frozenset(name for (name,) in set(self._duck.sql(listed)) - others)
         # Nothing is spilled: what outgrows the memory limit is refused.
         self._duck.execute("SET temp_directory = ''")
+        self._duck.execute("SET GLOBAL integer_division = true")
         self._duck.execute("SET enable_external_access = false")
         self._duck.execute("SET lock_configuration = true")
 
@@ -168,6 +171,8 @@ class Catalogue:
             names = catalog_rewrite.output_names(tree) if isinstance(tree, exp.Query) else None
             return table if names is None else table.rename_columns(names)
         except QueryError as error:
+            if unknown := _UNKNOWN.search(error.what):
+                raise QueryError(f'column "{unknown[1]}" does not exist', code="42703") from error
             if error.code not in ("XX000", "42883"):
                 raise
             # It is this subset that falls short: refuse and log, never answer from nothing.

@@ -92,6 +92,7 @@ CREATE TABLE fc_is_table_constraints (table_schema VARCHAR, table_name VARCHAR, 
 CREATE TABLE fc_is_key_column_usage (
     table_schema VARCHAR, table_name VARCHAR, constraint_name VARCHAR, column_name VARCHAR, ordinal_position INTEGER);
 
+CREATE MACRO fc_nonzero(fc_d) AS CASE WHEN fc_d = 0 THEN error('division by zero') ELSE fc_d END;
 CREATE MACRO fc_format_type(fc_t, fc_m) AS (SELECT fc_ft.fc_title FROM fc_pg_type AS fc_ft WHERE fc_ft.oid = fc_t);
 CREATE MACRO fc_pg_table_is_visible(fc_r) AS
     (SELECT fc_vc.relnamespace IN (11, 2200) FROM fc_pg_class AS fc_vc WHERE fc_vc.oid = fc_r);

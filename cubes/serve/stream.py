@@ -68,7 +68,11 @@ class Stream:
             self.close()
             return None
         self.rows += batch.num_rows
-        self._check(self.rows)
+        try:
+            self._check(self.rows)
+        except QueryError:
+            self.close()
+            raise
         table = pa.Table.from_batches([batch]).rename_columns(list(self._names))
         return table if self._wanted is None else conform(table, self._wanted)
 

@@ -74,6 +74,13 @@ class _Variable:
     told: bool = False
 
 
+def _search_path(value: str) -> str:
+    names = [one.strip().strip("\"'").lower() for one in value.split(",")]
+    if not {"public", ""} & set(names) or not set(names) <= {"$user", "public", "pg_catalog", ""}:
+        raise ValueError("facts lie in public and are always found; write other schemas before the table's name")
+    return value
+
+
 _UTC = _only("UTC", "utc", "gmt", "etc/utc", "zulu", "z", "0", "+00", "+00:00", why="every time is served in UTC")
 _UTF8 = _only("UTF8", "utf8", "utf-8", "unicode", why="every text is served in UTF8")
 _ISO = _only(
@@ -109,7 +116,7 @@ _VARIABLES = {
         _Variable("application_name", "", _anything, True),
         _Variable("extra_float_digits", "1", _one_of(*map(str, range(-15, 4)))),
         _Variable("client_min_messages", "notice", _one_of(*_LEVELS)),
-        _Variable("search_path", '"$user", public', _anything),
+        _Variable("search_path", '"$user", public', _search_path),
         _Variable("statement_timeout", "0", _milliseconds),
         _Variable("lock_timeout", "0", _anything),
         _Variable("idle_in_transaction_session_timeout", "0", _anything),

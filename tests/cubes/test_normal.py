@@ -31,4 +31,5 @@ def test_spellings_of_one_statement() -> None:
     one = normalised("SELECT model, 'A  b' FROM requests WHERE x = 'It''s'")
     assert normalised("select  Model,\n'A  b' -- shown\nfrom /* all */ requests where X = 'It''s' ") == one
     assert normalised("select model, 'a  b' from requests where x = 'It''s'") != one
+    assert normalised("SELECT {# ' #}'A'{# ' #}") != normalised("SELECT {# ' #}'a'{# ' #}")
     assert normalised('SELECT "Model"') != normalised('SELECT "model"')

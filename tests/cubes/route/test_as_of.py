@@ -178,8 +178,16 @@ def test_erased_and_expired_rows_are_never_shown_again(tmp_path: Path) -> None:
     kept.build()
     version = delta.open_snapshot(kept.settings.lake, tables.trusted("samples")).version
     sql = f"SELECT host, count(*) FROM samples AS OF VERSION {version} WHERE metric = 'gpu.power' AND ts >= '{{}}'"
-    kept.erase()
-    kept.build()
+    early = sql.format(kept.day(3)) + " GROUP BY host"
+    with Session(kept.settings, cubes=[kept.cube]) as session:
+        for raw in (False, True):
+            assert {"host": "ann", "count": 1} in session.query(early, raw=raw).table.to_pylist()
+        kept.erase()
+        kept.build()
+        for raw in (False, True):
+            # Neither the answer that was kept nor the plan shows them any more.
+            with pytest.raises(QueryError, match="erased since"):
+                session.query(early, raw=raw)
     kept.retire()
     with Session(kept.settings, cubes=[kept.cube]) as session:
         for raw in (False, True):

@@ -128,6 +128,8 @@ def test_psql_asks_facts(endpoint: Any) -> None:
             [("ts", "timestamp with time zone")],
         ),
         ("SELECT current_setting('server_version_num')::int/100 AS version", [("1400",)]),
+        ("SELECT 7/2, 7/2.0 = 3.5, -7/2, 6.0/4 = 1.5", [("3", "t", "-3", "t")]),
+        ("SELECT count(*)/2*2 <= count(*) FROM pg_class", [("t",)]),
         ("SELECT pg_backend_pid() > 0, extversion FROM pg_extension WHERE extname = 'timescaledb'", []),
         (
             "WITH c AS (SELECT relname AS r FROM pg_class) SELECT r FROM c WHERE r OPERATOR(pg_catalog.~) '^sampl'",
@@ -157,3 +159,18 @@ def test_catalogue_queries(endpoint: Any, sql: str, rows: list[tuple[str | None,
 def test_columns_are_named_as_postgresql_does(endpoint: Any, sql: str, names: list[str]) -> None:
     with endpoint.connect() as wire:
         assert wire.query(sql).columns == names
+
+
+@pytest.mark.parametrize(
+    "sql, code",
+    [
+        ("SELECT 1/0", "22012"),
+        ("SELECT 1.5/(oid - oid) FROM pg_class", "22012"),
+        ("SELECT nope FROM fleet.queries", "42703"),
+        ("SET search_path = foo", "22023"),
+    ],
+)
+def test_what_is_wrong_with_a_statement_is_told_as_postgresql_does(endpoint: Any, sql: str, code: str) -> None:
+    with endpoint.connect() as wire:
+        assert [error["C"] for error in wire.query(sql).errors] == [code]
+        assert wire.query("SET search_path = public, pg_catalog").errors == []

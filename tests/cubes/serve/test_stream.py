@@ -54,6 +54,25 @@ def test_five_million_rows_in_bounded_memory(serving: Callable[..., Any], form: 
         assert wire.query("SELECT 1").rows == [("1",)]
 
 
+def test_a_refused_answer_gives_its_session_back(serving: Callable[..., Any]) -> None:
+    with serving() as endpoint, endpoint.connect() as wire:
+        for _ in range(6):
+            assert wire.query("SET fleetcube.require = 'cube'").errors == []
+            assert [error["C"] for error in wire.query(MILLION).errors] == ["0A000"]
+            assert wire.query("SET fleetcube.require = 'any'").errors == []
+            assert wire.query("SELECT count(*) FROM requests").rows == [("1000",)]
+
+
+def test_the_deadline_ends_an_answer_between_its_pages(serving: Callable[..., Any]) -> None:
+    with serving() as endpoint, endpoint.connect() as wire:
+        assert wire.query("SET statement_timeout = '300ms'").errors == []
+        wire.send("Q", LARGE.format(n=1000).encode() + b"\0")
+        rows, _, errors = drain(wire)
+        assert rows < 1_000_000_000
+        assert [b"57014" in error for error in errors] == [True]
+        assert wire.query("SELECT count(*) FROM requests").rows == [("1000",)]
+
+
 def test_a_suspended_portal_goes_on_and_is_given_back(serving: Callable[..., Any]) -> None:
     with serving() as endpoint:
         place = f"host=127.0.0.1 port={endpoint.port} user=me dbname=fleet"
