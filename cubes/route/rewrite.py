@@ -235,8 +235,9 @@ def _crossing(block: Block, plan: Plan, read: Sequence[Source], view: View) -> s
     """Why slots don't bound a percentile: in some group it lies between a negative and a positive value; else empty."""
     for terms in _by_slots(block):
         wanted = [one for term in terms if (one := term.quantile) is not None and one.function == "percentile_cont"]
-        # Rows that the cube lacks may bring the first negative value.
-        if not wanted or not (plan.tail or view.shelf.may_be_negative(plan.cube.snapshot, wanted[0].column)):
+        # Rows that the cube lacks may bring the first negative value, and what a user is told must not tell of others'.
+        unknown = plan.tail or view.policy is not None
+        if not wanted or not (unknown or view.shelf.may_be_negative(plan.cube.snapshot, wanted[0].column)):
             continue
         if any(table.meta.get(JOINED) for node in block.beside for table in node.find_all(exp.Table)):
             # What is joined can't be asked before the whole statement is.
