@@ -103,10 +103,10 @@ class SelfAudit:
         with self._changed:
             self._closed = True
             self._waiting.clear()
-            session = self._session
+            if self._session is not None:
+                # Under the lock: the thread lets go of it there before it closes it.
+                self._session.interrupt()
             self._changed.notify_all()
-        if session is not None and (self._thread is None or self._thread.is_alive()):
-            session.interrupt()
         if self._thread is not None:
             # What verifies a cube at that moment is left to end with the process.
             self._thread.join(_CLOSING_S)
