@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from cubes_defs import ADDITIVE_GRAINS, cube_of, settings_in, timed_build
 from cubes_lake import PER_DAY, SERIES, START, publish_days
 from figures import Figure, figure, machine, write_report
 
+from cubes.compact import compact_cube
 from fleetcube.children import Children, free_port
 from lake.delta import open_snapshot
 from lake.duck import connect
@@ -172,12 +173,21 @@ def build_on(settings: Settings, folder: Path, log: Path, first: int, every_s: i
         batch += 1
 
 
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
 def measured(folder: Path, asked: argparse.Namespace) -> Iterator[Figure]:
     """Make the lake, run the clients beside the builder, and judge what came back."""
     settings, days = settings_in(folder, asked.memory_mib), max(2, round(asked.rows / (SERIES * PER_DAY)))
     duck = connect(settings)
     yield figure("rows of samples at the start", publish_days(settings, duck, 0, days, 1), "rows")
-    yield figure("build of the cube", timed_build(settings, duck, cube_of(folder, ADDITIVE_GRAINS, 32))[0], "s")
+    cube = cube_of(folder, ADDITIVE_GRAINS, 32)
+    yield figure("build of the cube", timed_build(settings, duck, cube)[0], "s")
+    # As `fleetcube upkeep` leaves a cube that has lived for more than a day.
+    yield figure("compaction of the cube", _seconds(lambda: compact_cube(settings, duck, cube, whole=True)), "s")
     duck.connection.close()
     run, log, sqls = Run(), folder / "published", statements(days)
     run.published.append(Published(open_snapshot(settings.lake, trusted("samples")).version, 0.0))
