@@ -1,0 +1,41 @@
+"""Tells the endpoint for whom Superset asks: a signed name at each connection, so that the endpoint decides what they see.
+
+The token's form is told in docs/access.md. Standard library only: Superset's environment has nothing of ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Final
+
+# A connection is opened for each question, so a token need not live longer than it takes to connect.
+HOLDS_S: Final = 60
+
+
+def signed_name(name: str, key: str, now: float | None = None) -> str:
+    """A token that names a person, good for `HOLDS_S` seconds, under the key of the service that hands it over."""
+    who = base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
+    expires = int(time.time() if now is None else now) + HOLDS_S
+    signed = f"fc1.{who}.{expires}.{secrets.token_hex(16)}"
+    return f"{signed}.{hmac.digest(key.encode(), signed.encode(), 'sha256').hex()}"
+
+
+def act_for(
+    uri: Any, params: dict[str, Any], username: str | None, _security_manager: Any, _source: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Superset's DB_CONNECTION_MUTATOR. Where nobody asks (a job of Superset's own) the service itself connects.
+
+    The service reads no rows, so such a job sees none; it never sees everybody's.
+    """
+    if username is None or uri.database != "fleet":
+        return uri, params
+    key = (Path(os.environ["SUPERSET_HOME"]) / "endpoint_key").read_text(encoding="ascii").strip()
+    arguments = dict(params.get("connect_args", {}))
+    options = f"-c fleetcube.act_for={signed_name(username, key)}"
+    arguments["options"] = f"{arguments['options']} {options}" if arguments.get("options") else options
+    return uri, {**params, "connect_args": arguments}

@@ -1,0 +1,276 @@
+"""Starts and ends Superset over a lake: `make superset`, `make superset-stop`. Runs in the project's environment.
+
+Everything secret or kept lies in `_superset/` of the lake's folder, mode 0700. Every step may be repeated; what is
+done already is not done again, so a second start takes as long as Superset needs to come up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from cubes.access import load_access
+from cubes.access_edit import put_user
+from fleetcube.options import require_lake
+from lake.acting import Keys, write_key
+from lake.errors import ConfigError, FleetcubeError
+from lake.settings import Settings, load_settings
+from lake.users import Users
+
+HERE: Final = Path(__file__).resolve().parent
+PYTHON: Final = Path(sys.prefix) / "superset" / "bin" / "python"
+HOST: Final = "127.0.0.1"
+SERVICE, ADMIN = "superset", "admin"
+# Superset's roles for the endpoint's shipped ones: who administers, who writes SQL, who reads.
+ROLES: Final = {"admin": "Admin", "analyst": "Fleet analyst", "site": "Fleet reader"}
+_UP_S: Final = 180.0
+
+
+class Superset:
+    """Superset over one lake."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        """Nothing is made or started yet."""
+        self.settings, self.port = settings, port
+        self.home = settings.lake.resolve() / "_superset"
+
+    def start(self) -> None:
+        """Make what is missing, start the endpoint and Superset, and say where they are."""
+        require_lake(self.settings)
+        if not PYTHON.exists():
+            raise ConfigError("Superset is not installed.", where=str(PYTHON), todo="Run `make superset`.")
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        self._secret("secret_key")
+        self._endpoint_users()
+        self._start_endpoint()
+        made = self._load()
+        self._start_web()
+        said = f"Superset: http://{HOST}:{self.port}  user {ADMIN}"
+        print(f"{said}, one-time password {made}\nChange it under Settings, Info." if made else said)
+
+    def stop(self) -> None:
+        """End what `start` has started; processes of others are left alone."""
+        for name in ("web", "endpoint"):
+            pid = self._pid(name)
+            if pid:
+                os.kill(pid, signal.SIGTERM)
+                _wait_for(lambda pid=pid: not _is_alive(pid), 30, f"{name} ({pid}) does not end")
+            self._pid_file(name).unlink(missing_ok=True)
+        print("Superset and its endpoint are ended.")
+
+    def user(self, name: str, role: str, tenant: str | None) -> None:
+        """Let a person into Superset and the endpoint under one name; prints the one-time password."""
+        if role not in ROLES:
+            raise ConfigError(f"There is no role '{role}' here.", todo=f"Choose one of {', '.join(ROLES)}.")
+        put_user(self.settings.access_file, name, [role], tenant)
+        password = secrets.token_urlsafe(15)
+        self._run("user", name=name, password=password, role=ROLES[role])
+        print(f"User {name}, role {role}, one-time password {password}")
+
+    def check(self) -> None:
+        """Compare what Superset holds with the source; what differs is printed, and ends with 1."""
+        self._run("check", uri=self._uri)
+        print("Superset holds what superset/assets/ says.")
+
+    @property
+    def _uri(self) -> str:
+        port = (self.home / "endpoint_port").read_text()
+        return f"postgresql+psycopg2://{SERVICE}:XXXXXXXXXX@{HOST}:{port}/fleet"
+
+    def _secret(self, name: str) -> str:
+        """A secret of 256 bits, made once."""
+        path = self.home / name
+        if not path.exists():
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(48))
+        return path.read_text()
+
+    def _endpoint_users(self) -> None:
+        """The endpoint's user for Superset itself, with the password and key that we keep, and its administrator.
+
+        People have no password there: Superset asks for them, under the key.
+        """
+        users = Users(self.settings.users_file)
+        if SERVICE not in users.names() or not (self.home / "endpoint_password").exists():
+            (self.home / "endpoint_password").unlink(missing_ok=True)
+            password = self._secret("endpoint_password")
+            if SERVICE in users.names():
+                users.set_password(SERVICE, password)
+            else:
+                users.add(SERVICE, password)
+            put_user(self.settings.access_file, SERVICE, ["service"], None)
+            (self.home / "loaded").unlink(missing_ok=True)
+        if not (self.home / "endpoint_key").exists():
+            write_key(self.home / "endpoint_key", Keys(self.settings.keys_file).make(SERVICE, grace_s=0))
+        if ADMIN not in load_access(self.settings.access_file).users:
+            put_user(self.settings.access_file, ADMIN, ["admin"], None)
+
+
+    def _start_endpoint(self) -> None:
+        """An endpoint of our own, unless ours already runs."""
+        if self._pid("endpoint"):
+            return
+        port = _free_port(self.settings.serve_port)
+        (self.home / "endpoint_port").write_text(str(port))
+        command = [sys.executable, "-m", "fleetcube", "serve", "--lake", str(self.settings.lake), "--port", str(port)]
+        self._spawn("endpoint", command, {})
+        _wait_for(lambda: _listens(port), 60, f"the endpoint does not come up; see {self.home / 'endpoint.log'}")
+        print(f"SQL endpoint: {HOST}:{port}, database fleet")
+
+    def _load(self) -> str:
+        """Bring Superset's metadata up to this checkout, if it is not; gives the administrator's new password."""
+        stamp, digest = self.home / "loaded", _digest(self._uri)
+        if stamp.exists() and stamp.read_text() == digest:
+            return ""
+        print("Superset: preparing metadata, roles and dashboards (half a minute)", flush=True)
+        made = "" if (self.home / "superset.db").exists() else secrets.token_urlsafe(15)
+        password = self._secret("endpoint_password")
+        self._run("setup", uri=self._uri, password=password, admin=ADMIN, admin_password=made or secrets.token_hex(20))
+        stamp.write_text(digest)
+        return made
+
+    def _run(self, verb: str, **told: str) -> None:
+        """A verb of load.py in Superset's environment."""
+        command = [str(PYTHON), str(HERE / "load.py"), verb]
+        with (self.home / "load.log").open("a") as log:
+            done = subprocess.run(
+                command, input=json.dumps(told), text=True, env=self._environ(), stdout=subprocess.PIPE, stderr=log
+            )
+        if done.returncode:
+            raise ConfigError(
+                f"Superset's '{verb}' ended with {done.returncode}.\n{done.stdout.strip()}".strip(),
+                todo=f"See {self.home / 'load.log'}.",
+            )
+
+    def _start_web(self) -> None:
+        if self._pid("web"):
+            return
+        if _listens(self.port):
+            raise ConfigError(f"Port {self.port} is taken.", todo="Give another: make superset ARGS='--port 8089'.")
+        gunicorn = PYTHON.parent / "gunicorn"
+        options = ["-w", "2", "-k", "gthread", "--threads", "8", "--timeout", "120", "--bind", f"{HOST}:{self.port}"]
+        self._spawn("web", [str(gunicorn), *options, "superset.app:create_app()"], self._environ())
+        _wait_for(self._is_healthy, _UP_S, f"Superset does not come up; see {self.home / 'web.log'}")
+
+    def _is_healthy(self) -> bool:
+        if not self._pid("web"):
+            raise ConfigError("Superset ended by itself.", todo=f"See {self.home / 'web.log'}.")
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.port}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    def _environ(self) -> dict[str, str]:
+        keep = {name: value for name, value in os.environ.items() if not name.startswith("FLEETCUBE_")}
+        own = {"SUPERSET_HOME": str(self.home), "SUPERSET_CONFIG_PATH": str(HERE / "superset_config.py")}
+        return {**keep, **own, "FLASK_APP": "superset"}
+
+    def _spawn(self, name: str, command: list[str], environ: dict[str, str]) -> None:
+        with (self.home / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environ or None,
+                cwd=self.home,
+                start_new_session=True,
+            )
+        self._pid_file(name).write_text(f"{child.pid} {_birth(child.pid)}")
+
+    def _pid_file(self, name: str) -> Path:
+        return self.home / f"{name}.pid"
+
+    def _pid(self, name: str) -> int | None:
+        """The process that we started, if it is still that one: numbers are given anew after a restart."""
+        try:
+            pid, birth = self._pid_file(name).read_text().split()
+        except FileNotFoundError:
+            return None
+        return int(pid) if _is_alive(int(pid)) and _birth(int(pid)) == birth else None
+
+
+def _digest(uri: str) -> str:
+    """What Superset's metadata is made of: this folder, the lock and the endpoint's address."""
+    digest = hashlib.sha256(uri.encode())
+    lock = HERE.parent / "requirements" / "superset.txt"
+    facts = HERE.parent / "lake" / "declarations" / "facts"
+    for path in sorted([*HERE.glob("*.py"), *HERE.glob("assets/**/*.yaml"), *facts.glob("*.yaml"), lock]):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _birth(pid: int) -> str:
+    """When a process was born, in ticks since the machine's start."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _free_port(wanted: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError:
+            probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(holds: object, seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():  # type: ignore[operator]
+            return
+        time.sleep(0.25)
+    raise ConfigError(f"Waited {seconds:.0f} s: {what}.")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("verb", choices=["start", "stop", "user", "check"])
+    parser.add_argument("name", nargs="?", help="of a user")
+    parser.add_argument("--lake", help="folder of the lake; else as `fleetcube` finds it")
+    parser.add_argument("--port", type=int, default=8088, help="port of the web page, on loopback (default 8088)")
+    parser.add_argument("--role", default="site", help=f"of a user: {', '.join(ROLES)}")
+    parser.add_argument("--tenant", help="of a user: what the rows of role site are limited to")
+    asked = parser.parse_args()
+    try:
+        superset = Superset(load_settings({"lake": asked.lake}), asked.port)
+        if asked.verb == "user":
+            if not asked.name:
+                parser.error("user wants a name")
+            superset.user(asked.name, asked.role, asked.tenant)
+        else:
+            {"start": superset.start, "stop": superset.stop, "check": superset.check}[asked.verb]()
+    except FleetcubeError as error:
+        sys.exit(f"superset: {error}")
+
+
+if __name__ == "__main__":
+    main()
