@@ -53,7 +53,10 @@ class TablePolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """All that a user may do. `digest` is equal for two users exactly when the same questions have the same answers."""
+    """All that a user may do. `digest` is equal for two users exactly when the same questions have the same answers.
+
+    `acts_for` are the users and roles for whom one who may act_for does; None is everybody.
+    """
 
     user: str
     tenant: str | None
@@ -62,6 +65,7 @@ class Policy:
     may: frozenset[str]
     quotas: Quotas = UNBOUND
     tenant_quotas: Quotas = UNBOUND
+    acts_for: frozenset[str] | None = frozenset()
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +94,7 @@ class Policy:
             "tables": tables,
             "system": sorted(self.system),
             "may": sorted(self.may),
+            **({"act_for": EVERY if self.acts_for is None else sorted(self.acts_for)} if "act_for" in self.may else {}),
             "quotas": self.quotas.model_dump(exclude_none=True),
         }
 
@@ -111,6 +116,13 @@ class Access:
         found = self.policies.get(user)
         return found or Policy(user, None, {}, frozenset(), frozenset())
 
+    def may_act(self, service: str, person: str) -> bool:
+        """Whether one user acts for another that the file names: who is not named himself needs all roles listed."""
+        held = self.policy(service)
+        if "act_for" not in held.may or person not in self.users:
+            return False
+        return held.acts_for is None or person in held.acts_for or held.acts_for.issuperset(self.users[person].roles)
+
 
 def load_access(path: Path) -> Access:
     """The access file, or none: then no user may read anything. DefinitionError names file, line and field."""
@@ -124,6 +136,7 @@ def check_access(document: Document) -> Access:
     known = {**shipped.validate(AccessSpec).roles, **spec.roles}
     for name, role in spec.roles.items():
         _check_role(document, name, role)
+        _check_act_for(document, name, role, {*known, *spec.users})
     policies = {}
     for name, user in spec.users.items():
         place: _Place = ("users", name, "roles")
@@ -183,7 +196,9 @@ def _policy(document: Document, name: str, user: UserSpec, held: list[_Held], te
         quotas = quotas.tightest(role.quotas)
     system = frozenset(one for _, _, role in held for one in role.system)
     may = frozenset(one for _, _, role in held for one in role.may)
-    return Policy(name, user.tenant, tables, system, may, quotas, tenant_quotas)
+    acting = [role.act_for for _, _, role in held if "act_for" in role.may]
+    acts_for = None if not all(acting) else frozenset(one for listed in acting for one in listed)
+    return Policy(name, user.tenant, tables, system, may, quotas, tenant_quotas, acts_for)
 
 
 def _table_policy(found: list[exp.Expr | None], hidden: frozenset[str]) -> TablePolicy:
@@ -238,6 +253,18 @@ def _check_role(document: Document, name: str, role: RoleSpec) -> None:
         for one in load_facts() if table == EVERY else [table]:
             if table != EVERY or (one in listed and one not in role.rows):
                 _predicate(document, (*at, "rows", table), one, text, {"user": "u", "tenant": "t"})
+
+
+def _check_act_for(document: Document, name: str, role: RoleSpec, known: set[str]) -> None:
+    """DefinitionError for a limit that names nobody, or that limits no power."""
+    for number, one in enumerate(role.act_for):
+        if one not in known:
+            what = f"there is no user and no role '{one}'."
+            raise document.error(what, ("roles", name, "act_for", number), did_you_mean(one, known))
+    if role.act_for and "act_for" not in role.may:
+        raise document.error(
+            "limits a power that the role does not have.", ("roles", name, "act_for"), "Add it to may."
+        )
 
 
 def _uses(text: str, word: str) -> bool:

@@ -34,7 +34,8 @@ class Quotas(BaseModel):
 UNBOUND: Final = Quotas()
 # Tables of schema `fleet`, which roles list by name.
 SYSTEM_TABLES: Final = tuple(
-    "alerts cubes cuboids gaps jobs metrics quality queries receipts result_cache segments selfaudit".split()
+    "alerts asked audit checks cubes cuboids freshness gaps jobs metrics quality quarantine queries receipts "
+    "result_cache segments selfaudit".split()
 )
 
 
@@ -48,7 +49,8 @@ class RoleSpec(BaseModel):
     rows: dict[str, str] = {}
     columns: dict[str, HideSpec] = {}
     system: list[str] = []
-    may: list[Literal["queries.see", "queries.end"]] = []
+    may: list[Literal["queries.see", "queries.end", "act_for"]] = []
+    act_for: list[str] = []
     quotas: Quotas = Quotas()
 
 

@@ -29,7 +29,17 @@ _PLANS: Final = frozenset({"retain", "vacuum", "cube drop"})
 _TOLD_FIRST: Final = frozenset(
     {
         *("quarantine release", "batch undo", "erase", "retain", "vacuum", "hold add", "hold remove", "cube drop"),
-        *("user add", "user remove", "user password", "user grant", "user revoke", "audit trim", "serve", "receive"),
+        *(
+            "user add",
+            "user remove",
+            "user password",
+            "user grant",
+            "user revoke",
+            "user key",
+            "audit trim",
+            "serve",
+            "receive",
+        ),
     }
 )
 # What runs on and on: a change of its settings is told when it starts.

@@ -51,13 +51,14 @@ class Audit:
         resource: str = "",
         *,
         who: str = "",
+        via: str = "",
         origin: str = "",
         result: str = "ok",
         policy: str = "",
         detail: Mapping[str, Any] | None = None,
         durable: bool = True,
     ) -> None:
-        """Write one event; when it returns the event survives a power cut.
+        """Write one event; when it returns the event survives a power cut. `via` is a service that acted for `who`.
 
         Without `durable` (for queries) it is written within a second, or at `flush` or `close`. Errors: LakeError
         where the log can't be written: then don't do what it would have told of.
@@ -65,6 +66,7 @@ class Audit:
         event = {
             "at": iso(utc_now()),
             "who": who or self.who or _account(),
+            **({"via": via} if via else {}),
             "origin": origin or self.origin or f"pid {os.getpid()}",
             "operation": operation,
             "resource": _cut(resource),

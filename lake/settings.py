@@ -103,6 +103,11 @@ class Settings:
         return self.lake / "_secrets" / "users.json"
 
     @property
+    def keys_file(self) -> Path:
+        """Where the keys of services are kept that act for users."""
+        return self.users_file.with_name("acting.json")
+
+    @property
     def access_file(self) -> Path:
         """Where it stands what the endpoint's users may read."""
         return self.access if self.access != Path("") else self.lake / "access.yaml"

@@ -92,6 +92,13 @@ def new_password() -> str:
     return secrets.token_urlsafe(24)
 
 
+def check_name(name: str) -> None:
+    """DefinitionError for what can't be a user's name."""
+    if not _NAME.fullmatch(name):
+        todo = "Use 1 to 63 letters, digits, '_', '.', '@' and '-'."
+        raise DefinitionError(f"{name!r} can't be a user's name.", todo=todo)
+
+
 class Users:
     """The users in a file. It is read again whenever it has changed, so a removed user is refused at once."""
 
@@ -121,9 +128,7 @@ class Users:
 
         Errors: DefinitionError for a bad or taken name or a weak password.
         """
-        if not _NAME.fullmatch(name):
-            todo = "Use 1 to 63 letters, digits, '_', '.', '@' and '-'."
-            raise DefinitionError(f"{name!r} can't be a user's name.", todo=todo)
+        check_name(name)
         with self._changing() as held:
             if name in held:
                 todo = f"Give a new password by `fleetcube user password {name}`."
@@ -151,18 +156,11 @@ class Users:
             raise DefinitionError(f"There is no user '{name}'.", todo=did_you_mean(name, held))
 
     def _read(self) -> tuple[bytes, dict[str, Verifier]]:
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
+        found = stamp(self.path, "users")
+        if found is None:
             return self._spare, {}
-        except OSError as error:
-            raise self._broken(f"can't be read: {error.strerror}", "Correct its folder's permissions.") from error
-        if found.st_mode & 0o077:
-            what = f"may be read by others (mode {found.st_mode & 0o777:04o})"
-            raise self._broken(what, f"Run: chmod 600 {self.path}")
-        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if self._held is None or self._held[0] != stamp:
-            self._held = (stamp, *self._parsed())
+        if self._held is None or self._held[0] != found:
+            self._held = (found, *self._parsed())
         return self._held[1], self._held[2]
 
     def _parsed(self) -> tuple[bytes, dict[str, Verifier]]:
@@ -171,26 +169,46 @@ class Users:
             secret = bytes.fromhex(document["secret"])
             return secret, {name: _verifier(text) for name, text in document["users"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            what = f"is no file of users: {type(error).__name__}"
-            raise self._broken(what, "Restore it from a copy, or remove it and add the users again.") from error
-
-    def _broken(self, what: str, todo: str) -> ConfigError:
-        return ConfigError(f"The file of users {what}.", where=str(self.path), todo=todo)
+            what = f"The file of users is no file of users: {type(error).__name__}."
+            todo = "Restore it from a copy, or remove it and add the users again."
+            raise ConfigError(what, where=str(self.path), todo=todo) from error
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Verifier]]:
         """The users, to be changed; what stands at the end is written whole. One process at a time."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with changing(self.path):
             secret, found = self._read()
             held = dict(found)
             yield held
             users = {name: str(held[name]) for name in sorted(held)}
             write_private(self.path, json.dumps({"secret": secret.hex(), "users": users}, indent=1) + "\n")
-        finally:
-            os.close(lock)
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Keep other processes from changing a secret file."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def stamp(path: Path, of: str) -> tuple[int, int, int] | None:
+    """What changes when a secret file does; None where there is none. Errors: ConfigError where others may read it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        what = f"The file of {of} can't be read: {error.strerror}."
+        raise ConfigError(what, where=str(path), todo="Correct its folder's permissions.") from error
+    if found.st_mode & 0o077:
+        what = f"The file of {of} may be read by others (mode {found.st_mode & 0o777:04o})."
+        raise ConfigError(what, where=str(path), todo=f"Run: chmod 600 {path}")
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cubes.route.implied import needed_dims
 from lake.intents import work_folder
-from lake.times import GRAINS, iso
+from lake.tails import tail_lines
+from lake.times import EPOCH, GRAINS, iso
 
 if TYPE_CHECKING:
+    from cubes.route.span import Window
     from cubes.route.statement import Block, Statement
-    from cubes.route.view import View
+    from cubes.route.view import FactState, View
 
 _FOLDER: Final = "queries"
 _BUFFERED: Final = 100
@@ -34,7 +36,8 @@ _DAY_BYTES: Final = 16 * 2**20
 class Asked:
     """One part of a statement: `seconds` is the length of its range (0: open), `grains` those that fit its times.
 
-    `cube` and `grain` answered it (empty: rows did, for the `reason`), `rows` is about what that read.
+    `cube` and `grain` answered it (empty: rows did, for the `reason`), `rows` is about what that read, `raw_rows` what
+    rows alone would have had to read: those of the days in its range (None in lines of before it was logged).
     """
 
     at: str
@@ -49,6 +52,7 @@ class Asked:
     rows: int
     reason: str
     ms: float
+    raw_rows: int | None = None
 
 
 class QueryLog:
@@ -104,19 +108,25 @@ def work_path(lake: Path) -> Path:
 
 def read_log(lake: Path, fact: str) -> list[Asked]:
     """What was asked of a fact, oldest first; a line that a crash cut short, or of another form, is passed over."""
-    found = []
-    for path in sorted(work_path(lake).glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry: dict[str, Any] = json.loads(line)
-                values: dict[str, Any] = {}
-                for name, held in entry.items():
-                    values[name] = tuple(held) if isinstance(held, list) else held
-                asked = Asked(**values)
-            except (ValueError, TypeError, AttributeError):
-                continue
-            found += [asked] if asked.fact == fact else []
-    return found
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in sorted(work_path(lake).glob("*.jsonl")))
+    found = (_read(line) for text in texts for line in text.splitlines())
+    return [asked for asked in found if asked is not None and asked.fact == fact]
+
+
+def read_newest(lake: Path, most_bytes: int) -> list[Asked]:
+    """What was asked of all facts, oldest first, as far as the newest bytes of the log tell."""
+    lines = tail_lines(sorted(work_path(lake).glob("*.jsonl")), most_bytes)
+    found = (_read(line.decode("utf-8", "replace")) for line in lines)
+    return [asked for asked in found if asked is not None]
+
+
+def _read(line: str) -> Asked | None:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        values: dict[str, Any] = {name: tuple(held) if isinstance(held, list) else held for name, held in entry.items()}
+        return Asked(**values)
+    except (ValueError, TypeError, AttributeError):
+        return None
 
 
 def _asked(statement: Statement, place: int, block: Block, view: View, at: str, *, ms: float) -> Asked:
@@ -141,7 +151,22 @@ def _asked(statement: Statement, place: int, block: Block, view: View, at: str, 
         rows=round(plan.rows) if plan is not None else view.fact(block.fact).trusted.rows,
         reason=block.reason,
         ms=ms,
+        raw_rows=_raw_rows(view.fact(block.fact), window),
     )
+
+
+def _raw_rows(state: FactState, window: Window) -> int:
+    """Rows of the files that a range's days have, which is what rows alone would be read of."""
+    if window.empty:
+        return 0
+    bounds = ((window.start, 0), (window.end, 1))
+    first, last = (None if at is None else _day(at - less) for at, less in bounds)
+    days = ((file.partition["day"] or "", file.rows) for file in state.trusted.files)
+    return sum(rows for day, rows in days if (first is None or day >= first) and (last is None or day <= last))
+
+
+def _day(at_us: int) -> str:
+    return (EPOCH + timedelta(microseconds=at_us)).date().isoformat()
 
 
 def _forget(folder: Path, *, keep: int) -> None:

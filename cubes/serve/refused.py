@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cubes.serve.running import Viewer
 from lake.audit_chain import FOLDER, event_of, months
+from lake.tails import tail_lines
 
 _BYTES: Final = 4 * 2**20
 _FINE: Final = frozenset({"ok", "begun", "stopped"})
@@ -22,8 +23,8 @@ _KINDS: Final = ("login", "query", "receiver.")
 
 def refusals(lake: Path, viewer: Viewer) -> Iterator[tuple[Any, ...]]:
     """Rows of `fleet.alerts`, oldest first: a user's own; all for who may see queries and has no tenant."""
-    everyone = viewer.may("queries.see") and (viewer.policy is None or viewer.policy.tenant is None)
-    for line in _tail(lake):
+    everyone = viewer.everyone()
+    for line in tail_lines(months(lake / FOLDER), _BYTES):
         event = event_of(line)
         if event is None or event["result"] in _FINE or not event["operation"].startswith(_KINDS):
             continue
@@ -32,20 +33,3 @@ def refusals(lake: Path, viewer: Viewer) -> Iterator[tuple[Any, ...]]:
             detail = json.dumps({"origin": event["origin"], "resource": event["resource"], **event["detail"]})
             at = datetime.fromisoformat(event["at"])
             yield at, "refusal", "warning", event["operation"], event["who"], message, detail
-
-
-def _tail(lake: Path) -> Iterator[bytes]:
-    """The newest lines of the log, as many as 4 MiB hold."""
-    held = months(lake / FOLDER)
-    left, pieces = _BYTES, []
-    for path in reversed(held):
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, 2) - left)
-            file.seek(start)
-            data = file.read(left)
-        pieces.append(data.partition(b"\n")[2] if start else data)
-        left -= len(data)
-        if left <= 0:
-            break
-    for piece in reversed(pieces):
-        yield from piece.split(b"\n")

@@ -40,6 +40,10 @@ class Viewer:
             return True
         return self.may(power) and self.policy.tenant in (None, tenant)
 
+    def everyone(self) -> bool:
+        """Whether the user may see what others do, of whatever tenant."""
+        return self.may("queries.see") and (self.policy is None or self.policy.tenant is None)
+
     def reads(self, fact: str) -> bool:
         """Whether the fact exists for the user."""
         return self.policy is None or self.policy.reads(fact)
@@ -47,6 +51,11 @@ class Viewer:
     def whole(self, fact: str) -> bool:
         """Whether the user reads every row of the fact, so that counts over all of them tell nothing new."""
         return self.policy is None or (self.policy.reads(fact) and self.policy.tables[fact].predicate is None)
+
+    def unsaid(self, fact: str, text: str) -> str | None:
+        """A text about a fact, or None where it names a column that is hidden from the user."""
+        hidden = () if self.policy is None or not self.reads(fact) else self.policy.tables[fact].hidden
+        return None if any(name in text for name in hidden) else text
 
 
 @dataclass

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from cubes.serve.admission import Admission
 from cubes.serve.arrival import Arrived, arrive
 from cubes.serve.connection import Connection, Exchange, Limits
 from cubes.serve.desk import Desk
-from cubes.serve.doorkeeper import Doorkeeper
+from cubes.serve.doorkeeper import Doorkeeper, Guest
 from cubes.serve.ending import Ender
 from cubes.serve.failures import Failure, failure_of
 from cubes.serve.house import House
@@ -32,11 +33,12 @@ from cubes.serve.pgwire import Reply, Startup
 from cubes.serve.pool import SessionLike, SessionPool
 from cubes.serve.relations import relations
 from cubes.serve.running import Activity, Running
+from cubes.serve.start_options import with_options
 from cubes.serve.stream import Slots
 from cubes.serve.system_lake import LakeTables
 from cubes.serve.system_server import ServerTables
 from cubes.serve.tls import tls_of
-from cubes.serve.variables import Variables
+from cubes.serve.variables import ACT_FOR, Variables
 from lake.audit import Audit
 from lake.errors import ConfigError, QueryError
 from lake.settings import Settings
@@ -207,21 +209,32 @@ class Server:
             raise QueryError("the server wants TLS", todo=todo, code="28000")
         if len(self._clients) >= self._most:
             raise QueryError("sorry, too many clients already", todo="Close a connection and try again.", code="53300")
-        user = start.parameters.get("user", "")
+        parameters = with_options(start.parameters)
+        user = parameters.get("user", "")
         if not user:
             raise QueryError("no user name was given in the startup packet", code="28000")
+        # Out of the settings, so that nothing can show it.
+        token = parameters.pop(ACT_FOR, None)
+        start = replace(start, parameters=parameters)
         known = not self._door.is_open()
+        if token is not None and not known:
+            todo = "Declare the service by `fleetcube user add NAME --role service`."
+            raise QueryError("nobody logs in here, so nobody can be acted for", todo=todo, code="28000")
         process, key = self._next_process, secrets.token_bytes(4)
         self._next_process = self._next_process % (2**31 - 1) + 1
         activity = Activity(process, user, address, port)
-        desk = Desk(self._house, Variables(user), activity, policy=partial(self._door.policy, user, known=known))
+        desk = Desk(self._house, Variables(user), activity)
         activity.application, activity.status = partial(desk.variables.get, "application_name"), lambda: desk.status
-        desk.tell = partial(self._audit.append, who=user, origin=address)
         connection = Connection(arrived.reader, arrived.writer, desk, self._pool, self._limits)
+        guest = Guest(user)
 
         async def login(exchange: Exchange) -> bytes:
+            nonlocal guest
             words = await self._log_in(exchange, user, address, arrived.binding) if known else b""
-            await self._door.welcome(user, address, secure=arrived.secure)
+            if token is not None:
+                guest = await self._door.guest(user, token, address)
+            await self._door.welcome(guest, address, secure=arrived.secure)
+            self._seat(desk, guest, address, known=known)
             return words
 
         self._clients[process] = (key, connection)
@@ -232,7 +245,14 @@ class Server:
             del self._clients[process]
             self._running.leave(process)
             if connection.greeted:
-                self._door.farewell(user, address)
+                self._door.farewell(guest, address)
+
+    def _seat(self, desk: Desk, guest: Guest, address: str, *, known: bool) -> None:
+        """Make a desk that of the user who came in; before, it is nobody's."""
+        desk.activity.user = desk.variables.user = guest.user
+        desk.variables.via = guest.via
+        desk.policy = partial(self._door.policy, guest, known=known)
+        desk.tell = partial(self._audit.append, who=guest.user, via=guest.via, origin=address)
 
     async def _log_in(self, exchange: Exchange, user: str, address: str, binding: bytes) -> bytes:
         scram = self._door.exchange(user, binding)

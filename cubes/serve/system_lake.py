@@ -18,6 +18,7 @@ from cubes.route.view import Shelf
 from cubes.segments import segment_range
 from cubes.serve.refused import refusals
 from cubes.serve.running import Viewer
+from cubes.serve.system_records import RecordTables
 from cubes.serve.system_tables import SYSTEM
 from lake import tables
 from lake.duck import Duck, connect, text_literal
@@ -43,6 +44,7 @@ class LakeTables:
         self._settings, self._cubes = settings, tuple(cubes)
         self._lock = Lock()
         self._held: Shelf | None = None
+        self._records = RecordTables(lambda: self._shelf)
 
     def readers(self) -> dict[str, Callable[[Viewer], pa.Table]]:
         """What gives the rows of each table."""
@@ -54,6 +56,7 @@ class LakeTables:
             "gaps": self._gap_rows,
             "jobs": self._job_rows,
             "alerts": self._alert_rows,
+            **self._records.makers(),
         }
 
         def reader(name: str) -> Callable[[Viewer], pa.Table]:

@@ -206,6 +206,79 @@ _TABLES: Final = (
         """,
     ),
     SystemTable(
+        "asked",
+        "Parts of statements that aggregate a fact, of the newest 4 MiB of the lake's query log; of facts read whole",
+        """
+        at          z  When it was answered, by any server or command line of this lake's folder
+        fact        t  Fact that was asked
+        dims        t  Dimensions that it needed
+        path        t  cube, or raw where rows answered
+        cube        t  Cube that answered
+        grain       t  Coarsest grain that answered
+        range_s     n  Length of its time range; null where it is open [s]
+        rows        n  Cells or rows that were to be read, about [1]
+        raw_rows    n  Rows that rows alone would have had to read: those of the days in its range [1]
+        saved_rows  n  Of these, what a cube spared; 0 where rows answered [1]
+        reason      t  Why no cube answered
+        latency_ms  f  Time to the answer of the whole statement [ms]
+        """,
+    ),
+    SystemTable(
+        "audit",
+        "Events of the newest 4 MiB of the audit log; a user's own, or all for who may see queries and has no tenant",
+        """
+        number     n  Number of the event in the log
+        at         z  When
+        who        t  Who did it
+        via        t  Service that acted for them
+        origin     t  Address, or process of this host
+        operation  t  What was done, such as login, login.failed, query, verb
+        resource   t  What it was about: a statement, a verb, an agent
+        result     t  ok, or what became of it: a SQLSTATE, refused, failed
+        policy     t  Digest of the policy in force
+        detail     t  More, as JSON
+        """,
+    ),
+    SystemTable(
+        "checks",
+        "What the gate's checks found: a row for each check of each batch; of facts that the user reads whole",
+        """
+        judged_at   z  End of the judgement
+        fact        t  Fact of the batch
+        batch       n  Number of the batch
+        check_name  t  Name of the check, or of a notice
+        kind        t  row (rows were kept aside), batch (an expectation), or notice (rows were changed or noted)
+        severity    t  critical, warning or info, of an expectation
+        outcome     t  passed, failed, quarantined or noted
+        rows        n  Rows that were kept aside, noted, or against the expectation; null where it counts none [1]
+        found       t  What an expectation measured, where that is no number of rows
+        """,
+    ),
+    SystemTable(
+        "quarantine",
+        "Rows that are kept aside now, counted by what is wrong with them; of facts that the user reads whole",
+        """
+        fact         t  Fact of the rows
+        check_name   t  Check that failed
+        reason       t  What is wrong, quoted words and numbers as dots
+        site         t  Site, where the rows name one
+        arrived_day  z  UTC day on which they were accepted
+        batch        n  Gate batch that judged them
+        rows         n  Rows [1]
+        """,
+    ),
+    SystemTable(
+        "freshness",
+        "How late each fact and site is, of the last 7 days that hold rows; of facts that the user reads whole",
+        """
+        fact       t  Fact
+        site       t  Site; null for rows without one
+        newest_ts  z  Newest event time in trusted rows
+        lag_s      f  Its age [s]
+        rows       n  Trusted rows of these days [1]
+        """,
+    ),
+    SystemTable(
         "pg_stat_activity",
         "The connections of this server",
         """

@@ -15,6 +15,8 @@ from cubes.route.asof import read_setting
 from lake.errors import QueryError, did_you_mean
 
 SERVER_VERSION = "14.0 (fleetcube)"
+# Given at connect as a token, shown as the name of the service that gave it.
+ACT_FOR = "fleetcube.act_for"
 _BOOLEANS = {"on": "on", "true": "on", "yes": "on", "1": "on", "off": "off", "false": "off", "no": "off", "0": "off"}
 _LEVELS = ("debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error")
 _UNIT_MS = {"": 1, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000}
@@ -125,6 +127,7 @@ _VARIABLES = {
         _Variable("row_security", "on", _anything),
         _Variable("jit", "off", _anything),
         _Variable("geqo", "off", _anything),
+        _Variable(ACT_FOR, ""),
         _Variable("fleetcube.fresh", "off", _boolean),
         _Variable("fleetcube.as_of", "", _moment),
         _Variable("fleetcube.receipt", "off", _boolean),
@@ -138,6 +141,7 @@ class Variables:
     """The settings of a connection; `begin` and `end` give them the transaction's behaviour of PostgreSQL."""
 
     user: str = ""
+    via: str = ""
     _values: dict[str, str] = field(default_factory=dict)
     _local: dict[str, str] = field(default_factory=dict)
     _before: dict[str, str] = field(default_factory=dict)
@@ -159,6 +163,8 @@ class Variables:
         known = _known(name)
         if known.name == "session_authorization":
             return self.user
+        if known.name == ACT_FOR:
+            return self.via
         key = known.name.lower()
         return self._local.get(key, self._values.get(key, known.default))
 
@@ -170,7 +176,8 @@ class Variables:
         """Set (None: to the default); what a client must be told of it. Errors: 42704, 55P02 fixed, 22023 value."""
         known = _known(name)
         if known.check is None:
-            raise QueryError(f"parameter '{known.name}' cannot be changed", code="55P02")
+            todo = "Give it at connect, as a start parameter." if known.name == ACT_FOR else ""
+            raise QueryError(f"parameter '{known.name}' cannot be changed", todo=todo, code="55P02")
         try:
             clean = known.default if value is None else known.check(value)
         except ValueError as error:

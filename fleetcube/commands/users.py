@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,8 @@ from fleetcube.options import with_settings
 from lake.settings import Settings
 
 _STDIN = click.option("--password-stdin", is_flag=True, help="Read the password from standard input; else one is made.")
+
+_GRACE = "Seconds for which the key before it is still taken; 0 where it may be known to others."
 
 
 @click.group()
@@ -23,9 +26,18 @@ def user() -> None:
 @click.argument("name")
 @click.option("--role", "roles", multiple=True, help="A role of the access file, or a shipped one; may be repeated.")
 @click.option("--tenant", help="What :tenant means in the predicates of the user's roles.")
+@click.option("--no-password", is_flag=True, help="No log-in: a service such as Superset acts for the user.")
 @_STDIN
 @with_settings()
-def add(settings: Settings, *, name: str, roles: tuple[str, ...], tenant: str | None, password_stdin: bool) -> None:
+def add(
+    settings: Settings,
+    *,
+    name: str,
+    roles: tuple[str, ...],
+    tenant: str | None,
+    no_password: bool,
+    password_stdin: bool,
+) -> None:
     """Let a user log in; a password that is made here is printed once. Without a role a user reads nothing."""
     from cubes.access_edit import known_roles, put_user
     from lake.errors import DefinitionError, did_you_mean
@@ -35,6 +47,9 @@ def add(settings: Settings, *, name: str, roles: tuple[str, ...], tenant: str | 
     for role in roles:
         if role not in known:
             raise DefinitionError(f"There is no role '{role}'.", todo=did_you_mean(role, known))
+    if no_password:
+        _add_without(settings, name, list(roles), tenant, password_stdin=password_stdin)
+        return
     given = _from_stdin() if password_stdin else None
     made = Users(settings.users_file).add(name, given)
     try:
@@ -93,12 +108,51 @@ def _show(settings: Settings, *, name: str) -> None:
 @with_settings()
 def _remove(settings: Settings, *, name: str) -> None:
     """Take a user's log-in and roles away; at the next statement they are out."""
+    from cubes.access import load_access
     from cubes.access_edit import take_user
+    from lake.acting import Keys
     from lake.users import Users
 
-    Users(settings.users_file).remove(name)
+    users = Users(settings.users_file)
+    # One whom services act for has no log-in; whom neither file knows is told so by the users.
+    if name in users.names() or name not in load_access(settings.access_file).users:
+        users.remove(name)
+    Keys(settings.keys_file).drop(name)
     take_user(settings.access_file, name)
     click.echo(f"{name} can't log in any more.")
+
+
+@user.command("key")
+@click.argument("name")
+@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), help="File for the key, made with mode 0600.")
+@click.option("--print", "shown", is_flag=True, help="Print the key instead.")
+@click.option("--drop", is_flag=True, help="Take the keys away: at its next statement nobody is acted for any more.")
+@click.option("--grace-s", type=click.IntRange(0, 7 * 86_400), default=3600, show_default=True, help=_GRACE)
+@with_settings()
+def _key(settings: Settings, *, name: str, to: Path | None, shown: bool, drop: bool, grace_s: int) -> None:
+    """Give a service a new key, by which it signs for whom it asks; see docs/access.md."""
+    from lake.acting import Keys, write_key
+    from lake.errors import DefinitionError, did_you_mean
+    from lake.users import Users
+
+    if (to is not None) + shown + drop != 1:
+        raise DefinitionError("Where does the key go?", todo="Say one of --to FILE, --print and --drop.")
+    names = Users(settings.users_file).names()
+    if name not in names:
+        raise DefinitionError(f"There is no user '{name}'.", todo=did_you_mean(name, names))
+    keys = Keys(settings.keys_file)
+    if drop:
+        click.echo(f"{name} has no key any more." if keys.drop(name) else f"{name} had no key.")
+        return
+    if to is not None:
+        # Before the new key is made: a rotation whose key goes nowhere would lock the service out.
+        write_key(to, "")
+    made = keys.make(name, grace_s=grace_s)
+    if to is not None:
+        write_key(to, made)
+    else:
+        click.echo(made)
+    click.echo(f"This is the key of {name}; one before it is taken for {grace_s} s more.", err=True)
 
 
 @user.command("password")
@@ -129,6 +183,24 @@ def _grant(settings: Settings, *, name: str, role: str) -> None:
 def _revoke(settings: Settings, *, name: str, role: str) -> None:
     """Take a role from a user."""
     _change(settings, name, drop=role)
+
+
+def _add_without(settings: Settings, name: str, roles: list[str], tenant: str | None, *, password_stdin: bool) -> None:
+    """A user of the access file alone."""
+    from cubes.access import load_access
+    from cubes.access_edit import put_user
+    from lake.errors import DefinitionError
+    from lake.users import check_name
+
+    check_name(name)
+    if password_stdin or not roles:
+        what = "One without a password has roles, and no password." if password_stdin else "No role was given."
+        raise DefinitionError(what, todo="Say --no-password and --role ROLE, without --password-stdin.")
+    if name in load_access(settings.access_file).users:
+        todo = f"Give roles by `fleetcube user grant {name} ROLE`."
+        raise DefinitionError(f"There is a user '{name}' already.", todo=todo)
+    put_user(settings.access_file, name, roles, tenant)
+    click.echo(f"{name} can't log in; who may act_for asks for them. Roles: {', '.join(roles)}.", err=True)
 
 
 def _change(settings: Settings, name: str, *, add: str = "", drop: str = "") -> None:

@@ -211,5 +211,5 @@ def test_an_edit_that_would_break_the_file_changes_nothing(tmp_path: Path) -> No
 
 
 def test_roles_are_known_with_and_without_a_file(tmp_path: Path) -> None:
-    assert set(known_roles(tmp_path / "none.yaml")) == {"admin", "analyst", "site"}
-    assert set(known_roles(_file(tmp_path))) == {"admin", "analyst", "site", "reader", "night"}
+    assert set(known_roles(tmp_path / "none.yaml")) == {"admin", "analyst", "service", "site"}
+    assert set(known_roles(_file(tmp_path))) == {"admin", "analyst", "service", "site", "reader", "night"}

@@ -48,9 +48,40 @@ def test_a_user_from_first_to_last(lake: Path) -> None:
     assert (lake / "_secrets" / "users.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_service_and_the_persons_that_it_acts_for(lake: Path, tmp_path: Path) -> None:
+    _ok(lake, "user", "add", "superset", "--role", "service")
+    file = tmp_path / "superset.key"
+    assert _ok(lake, "user", "key", "superset", "--to", str(file)) == ""
+    first = file.read_text().strip()
+    assert len(first) == 43
+    assert file.stat().st_mode & 0o777 == 0o600
+    second = _ok(lake, "user", "key", "superset", "--print").strip()
+    held = json.loads((lake / "_secrets" / "acting.json").read_text())["superset"]
+    assert [one["text"] for one in held] == [second, first]
+    assert held[1]["until"] > held[0]["until"] == 0
+    assert (lake / "_secrets" / "acting.json").stat().st_mode & 0o777 == 0o600
+    assert _ok(lake, "user", "add", "eve", "--no-password", "--role", "site", "--tenant", "us") == ""
+    listed = json.loads(_ok(lake, "user", "list", "--format", "json"))["users"]
+    assert [one["logs_in"] for one in listed] == [False, True]
+    assert json.loads(_ok(lake, "user", "show", "superset"))["act_for"] == "*"
+    _ok(lake, "user", "remove", "eve")
+    assert "no key any more" in _ok(lake, "user", "key", "superset", "--drop")
+    told = [event for event in events(lake) if event["resource"].startswith("user key")]
+    assert told
+    assert not any(key in str(told) for key in (first, second))
+    _ok(lake, "user", "key", "superset", "--to", str(file))
+    _ok(lake, "user", "remove", "superset")
+    assert json.loads((lake / "_secrets" / "acting.json").read_text()) == {}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("user", "key", "ada", "--print"), "There is no user 'ada'"),
+        (("user", "key", "ada"), "Say one of --to FILE"),
+        (("user", "key", "ada", "--print", "--drop"), "Say one of --to FILE"),
+        (("user", "add", "ada", "--no-password"), "No role was given"),
+        (("user", "add", "a b", "--no-password", "--role", "site"), "can't be a user's name"),
         (("user", "add", "ada", "--role", "analist"), "Did you mean 'analyst'"),
         (("user", "add", "a b"), "can't be a user's name"),
         (("user", "add", "ada", "--role", "site"), "asks for the user's tenant"),

@@ -13,6 +13,8 @@ _SLOW: Final = (
     "cubes/plan/test_choose.py::test_the_choice_is_within",
     "cubes/plan/test_evolve.py",
     "cubes/plan/test_forecast.py",
+    "cubes/serve/test_acting.py::test_a_key_that_ends",
+    "cubes/serve/test_acting.py::test_expired",
     "cubes/serve/test_clients.py::test_sqlalchemy",
     "cubes/serve/test_endpoint.py",
     "cubes/serve/test_hostile_endpoint.py",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,9 +22,12 @@ from sqllake import add_requests, make_lake
 from cubes.access_form import SYSTEM_TABLES
 from cubes.build import build
 from cubes.load import load_cubes
+from cubes.plan.querylog import Asked, read_newest, work_path
 from cubes.segments import table_of
 from cubes.serve.system_tables import SYSTEM
 from cubes.session import Session
+from lake import tables
+from lake.audit_keep import events
 from lake.delta import open_snapshot
 from lake.duck import Duck, connect
 from lake.ledger import record
@@ -29,6 +38,8 @@ from lake.tables import BATCHES, GAPS, LEDGER
 from lake.users import Users
 from quality.suites import load_suite
 
+ASKED = Asked("2026-01-01T00:00:00Z", "samples", ("host",), (), ("sum_value",), ("1h",), 0, "", "", 9, "", 1.0)
+QUERIES = "WHERE operation = 'query'"
 PASSWORD = "correct horse battery"
 ACCESS = """
 roles:
@@ -37,7 +48,7 @@ roles:
     rows: {requests: "site = 'eu'"}
     columns: {requests: {hide: [tenant, output_tokens]}}
     system: ["*"]
-  one_fact: {facts: [samples], rows: {samples: all}, system: [quality, gaps, jobs, alerts]}
+  one_fact: {facts: [samples], rows: {samples: all}, system: [quality, gaps, jobs, alerts, quarantine]}
 users:
   root: {roles: [admin]}
   ann: {roles: [part]}
@@ -84,6 +95,13 @@ def place(serving: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
         yield Place(settings, duck, endpoint.port)
 
 
+def wait_for(found: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_every_table_is_declared_once_and_every_column_says_what_it_is(place: Place) -> None:
     everywhere = set(SYSTEM) - {"pg_stat_activity"}
     # What a server keeps and audits is handed in where it does (`own_tables`).
@@ -128,6 +146,103 @@ def test_verdicts_gaps_and_jobs_are_those_of_the_lake(place: Place) -> None:
     assert place.ask(f"SELECT {columns} FROM fleet.gaps") == place.held(GAPS, columns, "seq_from") != []
     held = place.held(LEDGER, '"at", step, subject, outcome, rows, seconds', '"at"')
     assert place.ask("SELECT ended_at, step, subject, outcome, rows, seconds FROM fleet.jobs") == held != []
+
+
+def test_what_is_kept_aside_is_counted_by_reason(place: Place) -> None:
+    held = place.held(tables.QUARANTINE, 'fact, "check", batch, site', "ALL")
+    rows = place.ask(
+        "SELECT fact, check_name, batch, site, rows, reason, arrived_day FROM fleet.quarantine ORDER BY 1, 2"
+    )
+    assert (
+        sorted((fact, check, batch, site) for fact, check, batch, site, n, *_ in rows for _ in range(n)) == held != []
+    )
+    for *_, reason, day in rows:
+        assert not re.search(r"[0-9]|'bad'", reason)
+        assert (day.hour, day.minute) == (0, 0)
+    assert place.ask("SELECT count(*) FROM fleet.quarantine", "ann") == [(0,)]
+    assert place.ask("SELECT DISTINCT fact FROM fleet.quarantine", "bob") == [("samples",)]
+
+
+def test_each_check_has_a_row(place: Place) -> None:
+    found = place.ask("SELECT fact, batch, check_name, kind, severity, outcome, rows, found FROM fleet.checks")
+    wanted = []
+    for fact, batch, text in place.held(BATCHES, "fact, batch, checks", "fact, batch"):
+        told = json.loads(text)
+        by_check = Counter[str]()
+        for one in told.get("quarantined", []):
+            by_check[one["check"]] += one["rows"]
+        wanted += [(fact, batch, name, "row", None, "quarantined", n, None) for name, n in by_check.items()]
+        for one in told.get("expectations", []):
+            bad = one["unexpected"]
+            counted = (bad, None) if isinstance(bad, int) else (None, bad)
+            outcome = "passed" if one["success"] else "failed"
+            wanted.append((fact, batch, one["name"], "batch", one["severity"], outcome, *counted))
+        wanted += [(fact, batch, n, "notice", None, "noted", c, None) for n, c in told.get("notices", {}).items() if c]
+    assert sorted(found, key=str) == sorted(wanted, key=str)
+    assert {row[3] for row in found} >= {"row", "batch"}
+
+
+def test_freshness_is_that_of_the_rows(place: Place) -> None:
+    found = place.ask("SELECT fact, site, newest_ts, rows, lag_s FROM fleet.freshness")
+    wanted = []
+    for fact in ("requests", "samples", "evaluations", "events"):
+        scan = place.duck.scan(open_snapshot(place.settings.lake, tables.trusted(fact)))
+        rows = place.duck.sql(f"SELECT site, max(ts), count(*) FROM {scan} GROUP BY ALL")
+        wanted += [(fact, *row) for row in rows]
+    assert sorted((row[:4] for row in found), key=str) == sorted(wanted, key=str)
+    assert all(lag_s > 0 for *_, lag_s in found)
+    assert place.ask("SELECT count(*) FROM fleet.freshness", "ann") == [(0,)]
+
+
+def test_the_audit_log_is_for_those_who_see_all_and_ones_own_for_others(place: Place) -> None:
+    place.ask("SELECT count(*) FROM requests", "ann")
+    place.ask("SELECT count(*) FROM requests WHERE model = 'a'")
+    wait_for(lambda: {"ann", "root"} <= {who for (who,) in place.ask(f"SELECT who FROM fleet.audit {QUERIES}")})
+    rows = place.ask(
+        "SELECT number, at, who, via, origin, operation, resource, result, policy, detail FROM fleet.audit"
+    )
+    held = {event["number"]: event for event in events(place.settings.lake)}
+    for number, at, who, via, origin, operation, resource, result, policy, detail in rows:
+        event = held[number]
+        assert (at.timestamp(), who, via) == (datetime.fromisoformat(event["at"]).timestamp(), event["who"], None)
+        told = [event[name] or None for name in ("origin", "operation", "resource", "result", "policy")]
+        assert [origin, operation, resource, result, policy] == told
+        assert (json.loads(detail) if detail else {}) == event["detail"]
+    assert {who for (who,) in place.ask("SELECT who FROM fleet.audit", "ann")} == {"ann"}
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        place.ask("SELECT * FROM fleet.audit", "bob")
+
+
+def test_the_query_log_tells_what_cells_spared(place: Place) -> None:
+    with Session(place.settings) as session:
+        day = "ts >= TIMESTAMPTZ '2026-03-01' AND ts < TIMESTAMPTZ '2026-03-02'"
+        session.query("SELECT model, count(*) FROM requests GROUP BY 1")
+        session.query(f"SELECT count(*) FROM requests WHERE {day}")
+        session.query("SELECT count(DISTINCT output_tokens) FROM requests")
+    total = place.ask("SELECT count(*) FROM requests")[0][0]
+    rows = place.ask(
+        "SELECT path, cube, dims, rows, raw_rows, saved_rows, reason FROM fleet.asked WHERE fact = 'requests'"
+    )
+    assert ("cube", "serving") in {row[:2] for row in rows}
+    for path, cube, _, read, raw_rows, saved, reason in rows:
+        assert (path == "raw") == (cube is None)
+        assert raw_rows in (0, total)
+        assert saved == (max(0, raw_rows - read) if cube else 0)
+        assert bool(reason) == (path == "raw")
+    assert place.ask("SELECT count(*) FROM fleet.asked", "ann") == [(0,)]
+
+
+def test_lines_of_the_query_log_of_before_are_read(tmp_path: Path) -> None:
+    line = json.dumps({**asdict(ASKED), "raw_rows": 5})
+    old = json.dumps({name: value for name, value in asdict(ASKED).items() if name != "raw_rows"})
+    path = work_path(tmp_path) / "2026-01-01.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{old}\n{line}\n{line[:40]}\n[1]\n")
+    assert read_newest(tmp_path, 10**6) == [ASKED, replace(ASKED, raw_rows=5)]
+    # A line that the bound cuts is left out.
+    assert read_newest(tmp_path, len(line) + 70) == [replace(ASKED, raw_rows=5)]
+    (path.parent / "2026-01-02.jsonl").write_text(f"{line}\n")
+    assert len(read_newest(tmp_path, 10**6)) == 3
 
 
 def test_alerts_hold_verdicts_failures_losses_and_refusals(place: Place) -> None:
