@@ -15,7 +15,7 @@ VERSION: Final = "1.0.0"
 _ANY_TIME: Final = "No filter"
 _WORDS: Final = frozenset(
     "kind title description dataset metric metrics by x y grain unit where sql format order limit height stacked "
-    "annotations columns sort show scale trend high_is params pushdown palette percent compare rows colour second".split()
+    "annotations columns sort show scale trend high_is params pushdown may_be_empty palette percent compare rows colour second".split()
 )
 
 
