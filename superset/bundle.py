@@ -206,11 +206,16 @@ class Assets:
         )
         known = {metric["metric_name"] for metric in dataset["metrics"]}
         columns = {column["column_name"]: column for column in dataset["columns"]}
-        chart.form = chart_form(Form(where, told, known, columns, dataset["main_dttm_col"], self.look), AssetError)
+        chart.form = chart_form(Form(where, told, known, columns, dataset["main_dttm_col"], self.look, self._order(told)), AssetError)
         for event in chart.events:
             if event not in self.look["annotations"]:
                 raise AssetError(f"{where}: annotations: look.yaml has no '{event}'")
         return chart
+
+    def _order(self, told: Mapping[str, Any]) -> str | None:
+        """The metric by which charts of the dataset are ordered, unless they say another."""
+        found = read(self.folder / "datasets" / f"{told['dataset']}.yaml").get("order")
+        return None if found is None else str(found)
 
     def _dashboard(self, slug: str) -> dict[str, Any]:
         source = self.sources[slug]
@@ -300,7 +305,7 @@ def _column(item: tuple[str, dict[str, Any] | str]) -> dict[str, Any]:
     kind = told.get("type", "string")
     return {
         "column_name": name,
-        "verbose_name": told.get("title"),
+        "verbose_name": told.get("title", name.replace("_", " ").capitalize()),
         "is_dttm": kind == "timestamp",
         "is_active": True,
         "type": _TYPES[kind],

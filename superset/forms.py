@@ -29,6 +29,12 @@ class Form:
     columns: Mapping[str, Mapping[str, Any]]
     time: str | None
     look: Mapping[str, Any]
+    usual_order: str | None = None
+
+    @property
+    def order(self) -> str | None:
+        """The metric whose largest groups come first: the chart's, or the dataset's (percentiles make rows answer)."""
+        return self.told.get("order") or self.usual_order
 
     def get(self, word: str, default: Any = None) -> Any:
         """A word of the chart, or what it is by default."""
@@ -167,7 +173,7 @@ def _axes(form: Form) -> dict[str, Any]:
     many = len(_metrics(form)) > 1 or bool(_by(form))
     return {
         "y_axis_title": unit or "",
-        "y_axis_title_margin": 45 if unit else 15,
+        "y_axis_title_margin": 50 if unit else 15,
         "y_axis_title_position": "Left",
         "x_axis_title_margin": 15,
         "y_axis_format": form.get("format", "SMART_NUMBER"),
@@ -202,7 +208,7 @@ def _series(form: Form) -> dict[str, Any]:
         "truncate_metric": True,
         "show_empty_columns": True,
         "comparison_type": "values",
-        **({"timeseries_limit_metric": form.get("order")} if form.get("order") else {}),
+        **({"timeseries_limit_metric": form.order} if form.order else {}),
     }
 
 
@@ -256,6 +262,9 @@ def _area(form: Form) -> dict[str, Any]:
     }
 
 
+_NO_TITLES: Final = {"y_axis_title": "", "y_axis_title_margin": 0, "x_axis_title": "", "x_axis_title_margin": 0}
+
+
 def _bar(form: Form) -> dict[str, Any]:
     """Bars over time, or over a column `x`, the largest first; lying if it is a column."""
     lying = bool(form.get("x"))
@@ -269,8 +278,8 @@ def _bar(form: Form) -> dict[str, Any]:
         "stack": "Stack" if form.get("stacked") else None,
         "show_value": lying and not form.get("stacked"),
         "only_total": True,
-        **({"y_axis_title_position": "Left", "row_limit": form.get("limit", 20), "limit": 0} if lying else {}),
-        **({"x_axis_title": form.get("unit", ""), "y_axis_title": "", "x_axis_title_margin": 30} if lying else {}),
+        # Lying bars have the axis of values below, where Superset has no room for its title: the chart's tells the unit.
+        **({"row_limit": form.get("limit", 20), "limit": 0, **_NO_TITLES} if lying else {}),
     }
 
 
@@ -328,16 +337,18 @@ def _heatmap(form: Form) -> dict[str, Any]:
         "row_limit": form.get("limit", 10000),
         "sort_x_axis": "alpha_asc",
         "sort_y_axis": "alpha_desc",
+        "xAxisLabelRotation": 0 if across == form.time else 30,
         "normalize_across": "heatmap",
         "legend_type": "continuous",
         "linear_color_scheme": form.get("palette", form.look["sequential"]),
         "border_color": {"r": 255, "g": 255, "b": 255, "a": 1},
         # Over time there are too many cells for a border around each.
         "border_width": 0 if across == form.time else 1,
-        "xscale_interval": -1,
+        # Every name of a column is written; of times as many as fit.
+        "xscale_interval": -1 if across == form.time else 1,
         "yscale_interval": 1,
         "left_margin": "auto",
-        "bottom_margin": "auto",
+        "bottom_margin": "auto" if across == form.time else 50,
         "value_bounds": form.get("scale", [None, None]),
         "y_axis_format": form.get("format", "SMART_NUMBER"),
         "x_axis_time_format": "smart_date",
@@ -388,7 +399,7 @@ def _table(form: Form) -> dict[str, Any]:
         "order_by_cols": [],
         "time_grain_sqla": form.get("grain", "P1D"),
         "temporal_columns_lookup": {form.time: True} if form.time else {},
-        "timeseries_limit_metric": form.get("order") or _metrics(form)[0],
+        "timeseries_limit_metric": form.order or _metrics(form)[0],
         "percent_metrics": list(form.get("percent", [])),
     }
 

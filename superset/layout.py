@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = 12
 # Of 8 pixels each.
-_HEIGHTS: Final = {"number": 20, "table": 48, "heatmap": 52}
+_HEIGHTS: Final = {"number": 19, "table": 48, "heatmap": 48}
 _HEIGHT: Final = 40
+# What a table needs beside its rows (title, head, pages), and for each row.
+_TABLE, _TABLE_ROW = 24, 4.2
 
 
 def position(
@@ -68,7 +70,7 @@ def _row(
     name: str, cells: Sequence[tuple[str, int]], charts: Mapping[str, Chart], numbers: Mapping[str, int]
 ) -> dict[str, Any]:
     parents = ["ROOT_ID", "GRID_ID"]
-    height = max(charts[chart].told_source.get("height") or _HEIGHTS.get(charts[chart].kind, _HEIGHT) for chart, _ in cells)
+    height = max(_height(charts[chart]) for chart, _ in cells)
     found: dict[str, Any] = {
         name: {
             "type": "ROW",
@@ -94,3 +96,12 @@ def _row(
             "meta": meta,
         }
     return found
+
+
+def _height(chart: Chart) -> int:
+    told = chart.told_source
+    if "height" in told:
+        return int(told["height"])
+    if chart.kind == "table" and "rows" in told:
+        return round(_TABLE + _TABLE_ROW * told["rows"])
+    return _HEIGHTS.get(chart.kind, _HEIGHT)

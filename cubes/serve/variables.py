@@ -78,7 +78,8 @@ class _Variable:
 
 def _search_path(value: str) -> str:
     names = [one.strip().strip("\"'").lower() for one in value.split(",")]
-    if not {"public", ""} & set(names) or not set(names) <= {"$user", "public", "pg_catalog", ""}:
+    # Superset sets the schema of a dataset, and writes it before the table's name all the same.
+    if not set(names) <= {"$user", "public", "fleet", "pg_catalog", ""}:
         raise ValueError("facts lie in public and are always found; write other schemas before the table's name")
     return value
 

@@ -174,3 +174,4 @@ def test_what_is_wrong_with_a_statement_is_told_as_postgresql_does(endpoint: Any
     with endpoint.connect() as wire:
         assert [error["C"] for error in wire.query(sql).errors] == [code]
         assert wire.query("SET search_path = public, pg_catalog").errors == []
+        assert wire.query("SET search_path = fleet").errors == []
