@@ -88,7 +88,7 @@ def member_name(fleet: Fleet, day: date) -> str:
 
 
 def fleet_lookups(fleet: Fleet) -> dict[str, list[dict[str, str]]]:
-    """Rows for the lookups sites, models, roster and rounds: a text by column; absent columns are empty."""
+    """Rows for the lookups sites, models, rates, roster and rounds: a text by column; absent columns are empty."""
     return rounds.lookup_rows(fleet)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def lookup() -> None:
-    """Lookups that facts are joined to: hardware, models, prices, carbon, sites, roster, rounds, bounds, metrics."""
+    """Lookups that facts are joined to: hardware, models, prices, rates, carbon, sites, roster, rounds, and others."""
 
 
 @lookup.command("list")

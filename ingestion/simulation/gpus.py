@@ -1,4 +1,4 @@
-"""A day of accelerator readings: eight metrics a minute and device, with faults strewn in, as SQL over small tables.
+"""A day of readings: eight metrics a minute and device, with faults strewn in, as SQL over small tables; then the rest.
 
 A host sends one record a minute; its sequence number is the minute within the agent's run, and a row's place in it is
 device × 8 + metric. Agents start anew at midnight, and one of them also in the afternoon.
@@ -14,8 +14,10 @@ from typing import Final
 
 from ingestion.land import landing_select
 from ingestion.simulation.chance import key, make_table
-from ingestion.simulation.fleet import SITES, Device, Fleet
+from ingestion.simulation.fleet import KINDS, SITES, Device, Fleet
 from ingestion.simulation.schedule import Incidents, incidents
+from ingestion.simulation.slow import slow_samples
+from ingestion.simulation.training import training_samples
 from lake.duck import Duck, text_literal
 
 # Busy share by local hour, in thousandths: quiet nights, a morning rise, a dip at noon, a long evening.
@@ -23,6 +25,8 @@ HOURS: Final = (
     310, 260, 230, 220, 240, 300, 420, 580, 740, 840, 880, 860,
     790, 830, 880, 870, 840, 800, 770, 760, 720, 640, 520, 400,
 )  # fmt: skip
+# The small models on these leave them idle at night.
+_LIGHT: Final = KINDS[3].hardware
 _UTC_OFFSETS_H: Final = {SITES[0]: 1, SITES[1]: -5}
 
 
@@ -85,7 +89,11 @@ def samples(duck: Duck, fleet: Fleet, day: date, injected: Counter[str]) -> Iter
     yield _rows(fleet, day, late=False)
     injected["lost"] += told.lost[2]
     yield _gap(fleet, day, told)
+    # What other programs read has its own way: only a silent host keeps it away.
+    _make_day(duck, fleet, day, f"NOT (host = {told.silent[0]} AND {_within(told.silent)})")
+    yield from slow_samples(duck, fleet, day)
     duck.execute("DROP TABLE fs_day")
+    yield from training_samples(duck, fleet, day)
 
 
 def _count(duck: Duck, fleet: Fleet, day: date, injected: Counter[str]) -> int:
@@ -133,7 +141,8 @@ def _make_day(duck: Duck, fleet: Fleet, day: date, where: str) -> None:
                 + {hours}[(local // 60 + 1) % 24 + 1] * (local % 60)) // 60 * {workday} // 1000 AS load FROM ({busy})"""
     used = f"""
         SELECT *, CASE WHEN trains THEN CASE WHEN minute % 120 < 3 THEN 180 + r % 60 ELSE 930 + r % 60 END
-            ELSE least(1000, greatest(0, load * own // 1000 + s % 160 - 80 + r % 60 - 30)) END AS util FROM ({level})"""
+            ELSE least(1000, greatest(0, load * own // 1000 + s % 160 - 80 + r % 60 - 30
+                - CASE WHEN hardware = '{_LIGHT}' THEN 180 ELSE 0 END)) END AS util FROM ({level})"""
     hot = f"(gpu = {told.hot_device})"
     heat = f"""
         SELECT *, 29 + util * 43 // 1000 + (r // 1000) % 3 + CASE WHEN {hot} THEN 15 ELSE 0 END AS temperature,

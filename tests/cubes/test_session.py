@@ -73,7 +73,8 @@ def test_explain_shows_candidates(asked: Session) -> None:
     lines = answer.table["plan"].to_pylist()
     assert lines[0] == "path: cube"
     assert any("lacks model" in line for line in lines)
-    assert any(line.startswith("  candidate serving 1h [model × hardware]") and line.endswith("fits") for line in lines)
+    candidate = "  candidate serving 1h [model × tenant × status]"
+    assert any(line.startswith(candidate) and line.endswith("fits") for line in lines)
     assert lines[-1].startswith("sql: SELECT")
 
 
@@ -159,7 +160,7 @@ def test_fact_without_rows_or_cubes(settings: Settings) -> None:
         answer = session.query("SELECT count(*), sum(output_tokens) FROM requests")
         assert [column[0].as_py() for column in answer.table.columns] == [0, None]
         assert "serving is not built yet" in answer.notices[0]
-        assert session.query("SELECT count(*) FROM events").notices[0].endswith("no cube is declared on events.")
+        assert session.query("SELECT count(*) FROM events").notices[0].endswith("cube events is not built yet.")
         with pytest.raises(LakeError, match="lookup models"):
             session.query("SELECT * FROM models")
 

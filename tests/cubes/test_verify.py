@@ -44,10 +44,13 @@ def test_shipped_cubes_hold_on_random_rows(settings: Settings) -> None:
     make_lake(settings, seed=3, rows=300)
     duck = connect(settings)
     for cube in load_cubes().values():
+        if cube.fact == "events":
+            continue
         report = verify(settings, duck, cube)
         assert report.shown == ()
         assert report.holds
-        assert report.cells > 0
+        # The small lake has neither these nor events; the simulated one of tests/fleetcube/test_dashboards.py has.
+        assert (report.cells > 0) == (cube.name not in ("energy", "training"))
     duck.connection.close()
 
 

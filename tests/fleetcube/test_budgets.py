@@ -31,7 +31,9 @@ def test_shipped_cubes_hold_their_budgets(tmp_path: Path) -> None:
     for state in held.values():
         budget = state.budget_bytes_per_raw_byte
         assert budget is not None, f"{state.name} declares none"
-        assert 0 < state.size_bytes <= budget * max(state.raw_bytes, LEAST_BYTES), state
+        # Four hosts are too few for one that trains.
+        assert (state.size_bytes > 0) == (state.name != "training")
+        assert state.size_bytes <= budget * max(state.raw_bytes, LEAST_BYTES), state
         assert state.size_bytes == sum(path.stat().st_size for path in live(settings, state.name))
     for name in ("infrastructure", "serving"):
         found = held[name]

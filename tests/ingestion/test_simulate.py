@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from lake.tables import landing
 FLEET = Fleet(end=date(2026, 11, 20), days=2, hosts=8, gpus_per_host=2, requests_per_day=4000, seed=3)
 FACTS = ("samples", "requests", "evaluations", "events")
 SENTINEL = "9223372036854775794"
+# What is read less often than every minute, by other programs than the host's agent.
+SLOW = "split_part(agent, '-', 2) IN ('scraper', 'trainer', 'scheduler', 'kernel')"
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +55,68 @@ def test_totals_follow_from_the_plan(fleet: tuple[Settings, Duck, Simulated]) ->
     injected = found.injected["samples"]
     whole = 2 * 1440 * 16 * 8 - absent * 16
     assert silent > 0
-    assert found.received("samples") == whole + injected["duplicate"] + injected["lost"]
+    ((slow,),) = ask(fleet, "samples", "count(*)", f"WHERE {SLOW}")
+    assert found.received("samples") == whole + slow + injected["duplicate"] + injected["lost"]
     assert found.received("requests") == 2 * 4000 + found.injected["requests"]["duplicate"]
     for fact in FACTS:
         snapshot = open_snapshot(settings.lake, landing(fact))
         assert snapshot.txn("land") == 2
         assert snapshot.txn("received") == found.received(fact) == sum(found.expected(fact).values())
+
+
+def _silent(host: str, ts: datetime) -> bool:
+    number, first, minutes = incidents(FLEET, ts.date()).silent
+    minute = ts.hour * 60 + ts.minute
+    return host.endswith(f"-gpu{number:02d}") and first <= minute < first + minutes
+
+
+def test_every_slow_series_of_the_roster_is_read_unless_its_host_is_silent(
+    fleet: tuple[Settings, Duck, Simulated],
+) -> None:
+    start = datetime(2026, 11, 18, tzinfo=UTC)
+    wanted: dict[tuple[str, str, str], set[datetime]] = {}
+    for row in fleet_lookups(FLEET)["roster"]:
+        period = timedelta(seconds=int(row["period_s"]))
+        if period > timedelta(minutes=1):
+            times = (
+                start + number * period - timedelta(minutes=1) for number in range(1, 2 * 86400 // period.seconds + 1)
+            )
+            key = (row["host"], row["device"], row["metric"])
+            wanted[key] = {ts for ts in times if not _silent(row["host"], ts)}
+    found: dict[tuple[str, str, str], set[datetime]] = defaultdict(set)
+    where = f"WHERE {SLOW} AND host IS NOT NULL AND agent NOT LIKE 'sim-kernel%'"
+    for host, device, metric, ts in ask(fleet, "samples", "host, coalesce(device, '-'), metric, ts", where):
+        found[host, device, metric].add(datetime.fromisoformat(ts))
+    assert len(wanted) > 8 * 13
+    assert found == wanted
+
+
+def test_held_clocks_are_the_seconds_that_the_reasons_tell(fleet: tuple[Settings, Duck, Simulated]) -> None:
+    """On the first day, of the hosts whose every minute has arrived."""
+    told = incidents(FLEET, FLEET.dates()[0])
+    broken = {f"{number:02d}" for number in (told.lost[0], told.silent[0])}
+    where = f"ts < '2026-11-19' AND right(host, 2) NOT IN {tuple(sorted(broken)) * 2}"
+    seconds = 0
+    for bit, name in ((64, "thermal"), (4, "power")):
+        count = f"host, 60 * count(DISTINCT (device, ts)) FILTER (value = '{bit}')"
+        reasons = ask(fleet, "samples", count, f"WHERE metric = 'gpu.throttle.reasons' AND {where} GROUP BY 1")
+        metric = f"WHERE metric = 'gpu.throttle.{name}.time' AND {where} GROUP BY 1"
+        held = ask(fleet, "samples", "host, sum(value::BIGINT)", metric)
+        assert len(held) == 8 - len(broken)
+        assert dict(held) == dict(reasons)
+        seconds += sum(second for _, second in held)
+    assert seconds > 0
+
+
+def test_rates_change_inside_every_week() -> None:
+    for back in range(7):
+        moved = replace(FLEET, end=FLEET.end - timedelta(days=back), days=7)
+        first, *others = moved.dates()
+        starts = {row["valid_from"] for row in fleet_lookups(moved)["rates"]}
+        assert any(f"{day}T00:00:00Z" in starts for day in others)
+        assert min(starts) < f"{first - timedelta(days=50)}"
+    listed = {row["reference"].split(",")[0] for row in fleet_lookups(FLEET)["rates"]}
+    assert listed == {"simulation: list price of AWS", "simulation: list price of Lambda", "simulation: an assumption"}
 
 
 def test_every_fault_is_there_as_often_as_told(fleet: tuple[Settings, Duck, Simulated]) -> None:
@@ -170,7 +229,8 @@ def test_lookups_fit_their_declarations() -> None:
         columns = {column.name for column in declared[name].columns}
         assert entries
         assert all(set(entry) <= columns and set(declared[name].key) <= set(entry) for entry in entries)
-        assert len({tuple(entry[key] for key in declared[name].key) for entry in entries}) == len(entries)
-    assert len(found["roster"]) == 16 * 8
+        told = [*declared[name].key, *(["valid_from"] if name == "rates" else [])]
+        assert len({tuple(entry[key] for key in told) for entry in entries}) == len(entries)
+    assert sum(entry["period_s"] == "60" for entry in found["roster"]) == 16 * 8
     hardware = {row[0] for row in declared["hardware"].rows}
     assert {device.kind.hardware for device in FLEET.devices()} <= hardware

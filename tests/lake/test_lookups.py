@@ -13,7 +13,7 @@ from lake.reference import facts_markdown
 
 ROWS = {
     "hardware": 26, "prices": 25, "carbon": 213, "models": 0, "sites": 0, "rounds": 0, "roster": 0, "bounds": 0,
-    "aliases": 0,
+    "aliases": 0, "rates": 0,
     "metrics": len(load_catalogue().metrics),
 }  # fmt: skip
 MODELS = {

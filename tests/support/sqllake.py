@@ -15,6 +15,7 @@ from cubes.load import load_cubes
 from cubes.model import Cube
 from lake import delta, tables
 from lake.duck import Duck, connect
+from lake.lookup_store import ensure_lookups
 from lake.settings import Settings
 
 START = datetime(2026, 10, 5, 22, 10, tzinfo=UTC)
@@ -28,6 +29,7 @@ def make_lake(settings: Settings, *, seed: int = 1, rows: int = 900, cubes: Iter
     duck = connect(settings)
     makers = {"requests": (_request, rows), "samples": (_sample, 2 * rows), "evaluations": (_evaluation, rows // 10)}
     known = list(load_cubes().values() if cubes is None else cubes)
+    ensure_lookups(settings.lake, duck, sorted({one.lookup for cube in known for one in cube.derived if one.lookup}))
     for batch in (1, 2):
         for fact, (make, count) in makers.items():
             made = [make(rng) for _ in range(count // 2)]

@@ -95,6 +95,7 @@ def test_what_is_proposed_makes_it_fit(settings: Settings, tmp_path: Path, edit:
 
 
 def test_a_fact_without_a_cube_gets_one(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "definitions" / "events.yaml").unlink()
     sql = "SELECT host, count(*) FROM events WHERE kind = 'reboot' GROUP BY host"
     lines = explained(settings, sql)
     assert any(line.startswith("  would fit: a new cube events_own") for line in lines)

@@ -1,10 +1,9 @@
 -- The cuboid that is chosen, beside a question of the same answer that needs another one.
-# cuboid: model × hardware
+# cuboid: model × tenant × status
 SELECT model, count(*) FROM requests GROUP BY model;
 SELECT model, count(*) FROM requests WHERE status = status GROUP BY model;
 
-# cuboid: model × hardware
-# note: the cube keeps this conditional count, so status is not needed
+# cuboid: model × tenant × status
 SELECT model, count(*) FILTER (WHERE status <> 'ok') AS bad FROM requests GROUP BY model;
 SELECT model, sum(CASE WHEN status = 'ok' THEN 0 ELSE 1 END) AS bad FROM requests GROUP BY model;
 
