@@ -87,3 +87,11 @@ SELECT count(*) AS n FROM evaluations AS e LEFT JOIN (SELECT date_trunc('hour', 
 # window: None None
 SELECT sum(n) AS n FROM (SELECT date_trunc('hour', ts AT TIME ZONE 'Europe/Berlin') AS h, count(*) AS n FROM requests GROUP BY 1) AS t WHERE h >= '2026-10-06 01:00:00';
 SELECT count(*) AS n FROM requests WHERE ts >= '2026-10-05 23:00:00';
+
+# window: None None
+SELECT min(h) AS n FROM (SELECT date_trunc('hour', ts) AS h FROM requests GROUP BY 1 UNION ALL SELECT date_trunc('hour', ts) FROM evaluations GROUP BY 1 ORDER BY 1 LIMIT 3 OFFSET 1) AS t WHERE h >= '2026-10-05 23:00:00';
+SELECT min(x) AS n FROM (SELECT date_trunc('hour', ts) AS x FROM requests GROUP BY 1 UNION ALL SELECT date_trunc('hour', ts) FROM evaluations GROUP BY 1 ORDER BY 1 LIMIT 3 OFFSET 1) AS t WHERE extract(epoch FROM x) >= extract(epoch FROM TIMESTAMPTZ '2026-10-05 23:00:00Z');
+
+# window: None None
+SELECT max(h) AS n FROM ((SELECT date_trunc('hour', ts) AS h FROM requests GROUP BY 1) ORDER BY 1 LIMIT 3) AS t WHERE h >= '2026-10-06 00:00:00';
+SELECT max(x) AS n FROM ((SELECT date_trunc('hour', ts) AS x FROM requests GROUP BY 1) ORDER BY 1 LIMIT 3) AS t WHERE extract(epoch FROM x) >= extract(epoch FROM TIMESTAMPTZ '2026-10-06 00:00:00Z');
