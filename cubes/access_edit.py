@@ -16,7 +16,7 @@ from cubes.access import check_access, load_access
 from cubes.access_form import UserSpec
 from lake.documents import Document, read_document
 from lake.errors import DefinitionError, did_you_mean
-from lake.users import write_private
+from lake.private import write_private
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAKEN: Final = frozenset("true false null True False Null TRUE FALSE NULL".split())

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from lake.errors import ConfigError, DefinitionError, FleetcubeError
-from lake.users import changing, stamp, write_private
+from lake.private import changing, stamp, write_private
 
 LONGEST_S: Final = 300
 SKEW_S: Final = 30

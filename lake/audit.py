@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from lake.audit_chain import FOLDER, append_events
 from lake.errors import LakeError
+from lake.private import write_private
 from lake.times import iso, utc_now
-from lake.users import write_private
 
 # Queries wait so long, or so many of them, before they are written together.
 _PAUSE_S: Final = 1.0

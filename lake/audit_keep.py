@@ -15,9 +15,9 @@ from lake.audit import Audit
 from lake.audit_chain import FOLDER, START, TRIM, event_of, locked, months, start_of
 from lake.audit_check import Checkpoint, add_checkpoint, make_checkpoint, read_checkpoints, verify
 from lake.errors import LakeError
+from lake.private import write_private
 from lake.settings import Settings
 from lake.times import utc_now
-from lake.users import write_private
 
 
 def events(lake: Path, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The router: SQL on facts to SQL over cells and rows, as a tuple of passes.
 
-parse, named, bind, policy, observed, rates, flatten and blocks read the question; match and tile choose cuboids and
-buckets; rewrite and pushdown write the engine's SQL. Each pass takes a statement and the pinned versions, and gives the
-statement with more in it.
+parse, named, bind, policy, observed, rates, flatten, sink and blocks read the question; match and tile choose cuboids
+and buckets; rewrite and pushdown write the engine's SQL. Each pass takes a statement and the pinned versions, and gives
+the statement with more in it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cubes.route.policy import policy
 from cubes.route.pushdown import pushdown
 from cubes.route.rates import rates
 from cubes.route.rewrite import rewrite
+from cubes.route.sink import sink
 from cubes.route.statement import Statement
 from cubes.route.tile import tile
 from cubes.route.view import View
@@ -29,7 +30,7 @@ from lake.errors import QueryError
 Pass = Callable[[Statement, View], Statement]
 
 PASSES: Final[tuple[Pass, ...]] = (
-    *(parse, named, bind, policy, observed, rates, flatten),
+    *(parse, named, bind, policy, observed, rates, flatten, sink),
     *(blocks, match, tile, rewrite, pushdown),
 )
 

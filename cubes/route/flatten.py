@@ -28,13 +28,13 @@ def flatten(statement: Statement, view: View) -> Statement:
         return statement
     tree = statement.tree.copy()
     for item in reversed(list(tree.find_all(exp.Subquery))):
-        select = _around(item)
+        select = around(item)
         if select is not None and _picks(item) and not _named_again(select, item):
             _merge(select, item)
     return replace(statement, tree=tree)
 
 
-def _around(item: exp.Subquery) -> exp.Select | None:
+def around(item: exp.Subquery) -> exp.Select | None:
     """The SELECT in whose FROM a sub-query stands, where a condition of its own may as well be the SELECT's."""
     parent = item.parent
     select = parent.parent if isinstance(parent, (exp.From, exp.Join)) else None

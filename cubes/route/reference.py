@@ -19,7 +19,8 @@ by name, never dropped. Everything is read at one vector of versions, and times 
   GROUPING SETS), HAVING, WINDOW, ORDER BY, LIMIT, OFFSET, WITH (not recursive), UNION, EXCEPT, INTERSECT, sub-queries.
 - Answered from cells: grouping (ROLLUP, CUBE and GROUPING SETS too) and filters by dimensions and time buckets,
   aggregates with FILTER or CASE, over any range; whole buckets come from cells, the edges from rows. So are joins by
-  dimensions to lookups, sub-queries and WITH tables, and sub-queries that only pick columns and rows. Trusted rows
+  dimensions to lookups, sub-queries and WITH tables, and sub-queries that only pick columns and rows. What is asked of
+  a sub-query's keys, or of the bucket of its time, holds inside it too, so that only these cells are read. Trusted rows
   answer the rest, and a notice says why.
 - Exact: counts, sums, minima, maxima, averages, variances. `percentile_cont` and `percentile_disc` from cells are
   within 0.55 % of the exact value and the receipt says so; wherever a percentile decides what else is shown (HAVING,

@@ -227,6 +227,7 @@ class Server:
         activity.application, activity.status = partial(desk.variables.get, "application_name"), lambda: desk.status
         connection = Connection(arrived.reader, arrived.writer, desk, self._pool, self._limits)
         guest = Guest(user)
+        self._seat(desk, guest, address, known=known)
 
         async def login(exchange: Exchange) -> bytes:
             nonlocal guest
@@ -248,7 +249,7 @@ class Server:
                 self._door.farewell(guest, address)
 
     def _seat(self, desk: Desk, guest: Guest, address: str, *, known: bool) -> None:
-        """Make a desk that of the user who came in; before, it is nobody's."""
+        """Make a desk that of a user: of who knocks, and then of whom they ask for."""
         desk.activity.user = desk.variables.user = guest.user
         desk.variables.via = guest.via
         desk.policy = partial(self._door.policy, guest, known=known)

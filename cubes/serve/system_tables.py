@@ -209,7 +209,7 @@ _TABLES: Final = (
         "asked",
         "Parts of statements that aggregate a fact, of the newest 4 MiB of the lake's query log; of facts read whole",
         """
-        at          z  When it was answered, by any server or command line of this lake's folder
+        at          z  When it was answered, by any server of this lake's folder; written 10 s later, or after idling
         fact        t  Fact that was asked
         dims        t  Dimensions that it needed
         path        t  cube, or raw where rows answered

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from lake.errors import ConfigError, DefinitionError
-from lake.users import ITERATIONS, Users, Verifier, derived, make_verifier, write_private
+from lake.private import write_private
+from lake.users import ITERATIONS, Users, Verifier, derived, make_verifier
 
 
 def _proof(password: str, verifier: Verifier, message: bytes) -> bytes:

@@ -9,6 +9,7 @@ from cubes.route import blocks, match, tile
 from cubes.route.bind import bind
 from cubes.route.lower import engine_sql
 from cubes.route.parse import parse
+from cubes.route.sink import sink
 from cubes.route.statement import Statement
 from cubes.session import Session
 
@@ -20,7 +21,7 @@ def test_pair(asked: Session, pair: Pair) -> None:
     """The left side through the router equals the right side from rows; and is planned as the file says."""
     statement = Statement(pair.left)
     view = asked.view()
-    for step in (parse, bind, blocks, match, tile):
+    for step in (parse, bind, sink, blocks, match, tile):
         statement = step(statement, view)
         if step is bind and pair.meta.get("text") == "bind":
             assert statement.tree is not None

@@ -19,10 +19,12 @@ from sqllake import make_lake
 
 from cubes.load import load_cubes
 from cubes.results import ResultCache
+from cubes.serve.doorkeeper import Doorkeeper
 from cubes.session import Session
 from lake.acting import Keys, TokenError
 from lake.audit_check import verify
 from lake.audit_keep import events
+from lake.errors import QueryError
 from lake.settings import Settings
 from lake.users import Users
 
@@ -287,6 +289,27 @@ def test_keys_are_private_and_never_shown_by_chance(place: Place) -> None:
     assert stat.S_IMODE(keys.path.stat().st_mode) == 0o600
     assert "text" not in repr(keys._read()["superset"])
     assert place.keys["superset"] not in repr(keys._read())
+
+
+def test_failures_are_held_back_by_whom_they_are_of(place: Place) -> None:
+    """A person's failed tokens hold back that person alone, so that a dashboard's others don't wait."""
+    door = Doorkeeper(place.settings, lambda *what, **more: None)
+
+    async def tried() -> list[float]:
+        return [door._wait_s("host superset nobody", failed=True) for _ in range(8)]
+
+    async def refuse(said: str) -> str:
+        with pytest.raises(QueryError) as caught:
+            await door.guest("superset", said, "host")
+        return caught.value.code
+
+    waits = asyncio.run(tried())
+    assert waits == sorted(waits)
+    assert 0 < waits[0] < waits[-1] <= 10
+    held = dict(door._failed)
+    assert asyncio.run(refuse(token(place.keys["superset"], "stranger"))) == "28000"
+    assert asyncio.run(refuse("forged")) == "28000"
+    assert set(door._failed) - set(held) == {"host superset stranger", "host superset "}
 
 
 def test_where_nobody_logs_in_nobody_is_acted_for(serving: Callable[..., Any]) -> None:
