@@ -15,7 +15,7 @@ PGJDBC := 42.7.8
 # Compiled once: else each start of a command compiles every library that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql bench-queries bench-clients lock jars s3 s3server clean
+.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql bench-queries bench-clients bench-superset superset superset-stop superset-user superset-check superset-env lock jars s3 s3server clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,14 +24,29 @@ help: ## list the targets
 up: $(VENV)/.project ## install and run the quick start (ARGS="--once" ends after the tour)
 	@$(BIN)/fleetcube up $(ARGS)
 
+superset: $(VENV)/.project superset-env ## start Superset with its dashboards over the lake (ARGS="--lake DIR --port 8088")
+	@$(BIN)/python superset/manage.py start $(ARGS)
+
+superset-stop: $(VENV)/.project ## end Superset and its endpoint
+	@$(BIN)/python superset/manage.py stop $(ARGS)
+
+superset-user: $(VENV)/.project superset-env ## let a person in (ARGS="ada --role site --tenant oslo"; roles admin, analyst, site)
+	@$(BIN)/python superset/manage.py user $(ARGS)
+
+superset-check: $(VENV)/.project superset-env ## compare what Superset holds with superset/assets/
+	@$(BIN)/python superset/manage.py check $(ARGS)
+
+superset-env: $(VENV)/superset/.done
+
 test: $(VENV)/.dev ## every check and every test; a tier whose tool or data is missing is skipped loudly
 	@$(MAKE) --no-print-directory lint
 	@if command -v mvn >/dev/null; then $(MAKE) --no-print-directory jars; else echo "fleetcube: no Maven, so no jars for Spark"; fi
+	@$(MAKE) --no-print-directory superset-env
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory s3server || true; else echo "fleetcube: no Go, so no S3 server for tests"; fi
 	@$(PYTEST)
 
 fast: $(VENV)/.dev ## the fast tier only, under a minute: no Java, no traces, no S3 server, nothing slow
-	@$(PYTEST) --hypothesis-profile=fast -m "not traces and not slow and not spark and not jdbc and not s3"
+	@$(PYTEST) --hypothesis-profile=fast -m "not traces and not slow and not spark and not jdbc and not s3 and not superset"
 
 spark: $(VENV)/.dev $(VENV)/jars/.done ## the tests of the Spark engine (needs Java)
 	@$(BIN)/python -m pytest -m spark
@@ -72,10 +87,15 @@ bench-queries: $(VENV)/.dev ## compare random queries over random cubes with raw
 bench-clients: $(VENV)/.dev ## measure 50 clients beside a build, and write bench/clients.json and bench/clients.md (ARGS="--seconds 30")
 	@$(BIN)/python bench/run_clients.py $(ARGS)
 
+bench-superset: $(VENV)/.dev superset-env ## measure dashboards, and write bench/superset.json and bench/superset.md
+	@$(BIN)/python bench/run_superset.py $(ARGS)
+
 lock: $(VENV)/.uv ## resolve requirements/*.txt anew from pyproject.toml
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(COMPILE) pyproject.toml --extra lake --extra s3 requirements/build.in -o requirements/project.txt
 	@$(COMPILE) pyproject.toml --extra lake --extra s3 --extra spark --extra dev requirements/build.in -c requirements/project.txt -o requirements/dev.txt
+
+	@$(COMPILE) requirements/superset.in -o requirements/superset.txt
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -84,6 +104,14 @@ clean: ## remove the environment and caches
 $(VENV)/chdb/.done: $(VENV)/.uv requirements/chdb.txt
 	@$(PYTHON) -m venv $(VENV)/chdb
 	@$(BIN)/uv pip install --quiet --python $(VENV)/chdb/bin/python --require-hashes -r requirements/chdb.txt
+	@touch $@
+
+# Nor are Superset's. Its pages ask an outside host for a picture that counts visits; that is taken out.
+$(VENV)/superset/.done: $(VENV)/.uv requirements/superset.txt superset/untrack.py
+	@echo "fleetcube: installing Superset in an environment of its own"
+	@$(PYTHON) -m venv $(VENV)/superset
+	@$(BIN)/uv pip install --quiet --python $(VENV)/superset/bin/python --require-hashes -r requirements/superset.txt
+	@$(VENV)/superset/bin/python superset/untrack.py
 	@touch $@
 
 # Two jars, without what they depend on: Spark has the rest.

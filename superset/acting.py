@@ -1,4 +1,4 @@
-"""Tells the endpoint for whom Superset asks: a signed name at each connection, so that the endpoint decides what they see.
+"""Tells the endpoint for whom Superset asks: a signed name at each connection; the endpoint decides what they see.
 
 The token's form is told in docs/access.md. Standard library only: Superset's environment has nothing of ours.
 """

@@ -89,7 +89,9 @@ class Assets:
         events = {name: _events(told) for name, told in self.look["annotations"].items()}
         told = {"annotations": events} | {slug: source["charts"] for slug, source in self.sources.items()}
         return {
-            f"{slug}/{name}": self._chart(slug, name, one) for slug, charts in told.items() for name, one in charts.items()
+            f"{slug}/{name}": self._chart(slug, name, one)
+            for slug, charts in told.items()
+            for name, one in charts.items()
         }
 
     @property
@@ -105,7 +107,10 @@ class Assets:
             f"databases/{DATABASE}.yaml": self._database(),
         }
         files |= {f"datasets/{DATABASE}/{name}.yaml": told for name, told in self.datasets.items()}
-        files |= {f"charts/{name.replace('/', '_')}.yaml": chart.exported() | {"external_url": MARK} for name, chart in self.charts.items()}
+        files |= {
+            f"charts/{name.replace('/', '_')}.yaml": chart.exported() | {"external_url": MARK}
+            for name, chart in self.charts.items()
+        }
         files |= {f"dashboards/{slug}.yaml": self._dashboard(slug) for slug in self.sources}
         return {path: yaml.safe_dump(told, sort_keys=False, allow_unicode=True) for path, told in files.items()}
 
@@ -206,7 +211,9 @@ class Assets:
         )
         known = {metric["metric_name"] for metric in dataset["metrics"]}
         columns = {column["column_name"]: column for column in dataset["columns"]}
-        chart.form = chart_form(Form(where, told, known, columns, dataset["main_dttm_col"], self.look, self._order(told)), AssetError)
+        chart.form = chart_form(
+            Form(where, told, known, columns, dataset["main_dttm_col"], self.look, self._order(told)), AssetError
+        )
         for event in chart.events:
             if event not in self.look["annotations"]:
                 raise AssetError(f"{where}: annotations: look.yaml has no '{event}'")
@@ -245,9 +252,7 @@ class Assets:
                 "timed_refresh_immune_slices": [],
                 "expanded_slices": {},
                 "filter_bar_orientation": "HORIZONTAL",
-                "native_filter_configuration": [
-                    self._filter(slug, name, source) for name in source.get("filters", [])
-                ],
+                "native_filter_configuration": [self._filter(slug, name, source) for name in source.get("filters", [])],
             },
             "version": VERSION,
             "external_url": MARK,

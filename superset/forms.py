@@ -15,7 +15,7 @@ VERSION: Final = "1.0.0"
 _ANY_TIME: Final = "No filter"
 _WORDS: Final = frozenset(
     "kind title description dataset metric metrics by x y grain unit where sql format order limit height stacked "
-    "annotations columns sort show scale trend high_is params pushdown may_be_empty palette percent compare rows colour second".split()
+    "annotations columns sort show scale trend high_is params pushdown may_be_empty palette percent rows second".split()
 )
 
 
@@ -278,7 +278,7 @@ def _bar(form: Form) -> dict[str, Any]:
         "stack": "Stack" if form.get("stacked") else None,
         "show_value": lying and not form.get("stacked"),
         "only_total": True,
-        # Lying bars have the axis of values below, where Superset has no room for its title: the chart's tells the unit.
+        # The axis of values lies below, where Superset has no room for its title: the chart's title tells the unit.
         **({"row_limit": form.get("limit", 20), "limit": 0, **_NO_TITLES} if lying else {}),
     }
 
@@ -476,5 +476,3 @@ KINDS: Final[Mapping[str, Callable[[Form], dict[str, Any]]]] = {
     "treemap": _treemap,
     "pivot": _pivot,
 }
-
-

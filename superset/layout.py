@@ -39,7 +39,13 @@ def position(
         if isinstance(row, str):
             name = f"HEADER-{number}"
             meta = {"text": row, "headerSize": "MEDIUM_HEADER", "background": "BACKGROUND_TRANSPARENT"}
-            found[name] = {"type": "HEADER", "id": name, "children": [], "parents": ["ROOT_ID", "GRID_ID"], "meta": meta}
+            found[name] = {
+                "type": "HEADER",
+                "id": name,
+                "children": [],
+                "parents": ["ROOT_ID", "GRID_ID"],
+                "meta": meta,
+            }
         else:
             name = f"ROW-{number}"
             cells = _cells(slug, number, row, charts, wrong)

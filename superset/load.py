@@ -1,4 +1,4 @@
-"""Runs inside Superset's environment: makes its metadata fit this checkout, all in one process, since starting costs most.
+"""Runs inside Superset's environment: makes its metadata fit this checkout, in one process, since starting costs most.
 
 `load.py setup` upgrades the metadata database, synchronises permissions, makes roles and the administrator and imports
 the dashboards; `load.py check` compares what Superset exports with the source; `load.py user` makes a person. Each may

@@ -22,9 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from cubes.access import load_access
-from cubes.access_edit import put_user
 from fleetcube.options import require_lake
-from lake.acting import Keys, write_key
 from lake.errors import ConfigError, FleetcubeError
 from lake.settings import Settings, load_settings
 from lake.users import Users
@@ -74,7 +72,9 @@ class Superset:
         """Let a person into Superset and the endpoint under one name; prints the one-time password."""
         if role not in ROLES:
             raise ConfigError(f"There is no role '{role}' here.", todo=f"Choose one of {', '.join(ROLES)}.")
-        put_user(self.settings.access_file, name, [role], tenant)
+        if name not in load_access(self.settings.access_file).users:
+            limits = ["--tenant", tenant] if tenant else []
+            self._fleetcube("user", "add", name, "--role", role, "--no-password", *limits)
         password = secrets.token_urlsafe(15)
         self._run("user", name=name, password=password, role=ROLES[role])
         print(f"User {name}, role {role}, one-time password {password}")
@@ -102,21 +102,24 @@ class Superset:
 
         People have no password there: Superset asks for them, under the key.
         """
-        users = Users(self.settings.users_file)
+        users, people = Users(self.settings.users_file), load_access(self.settings.access_file).users
         if SERVICE not in users.names() or not (self.home / "endpoint_password").exists():
             (self.home / "endpoint_password").unlink(missing_ok=True)
             password = self._secret("endpoint_password")
-            if SERVICE in users.names():
-                users.set_password(SERVICE, password)
-            else:
-                users.add(SERVICE, password)
-            put_user(self.settings.access_file, SERVICE, ["service"], None)
+            verb = ["password", SERVICE] if SERVICE in users.names() else ["add", SERVICE, "--role", "service"]
+            self._fleetcube("user", *verb, "--password-stdin", told=password)
             (self.home / "loaded").unlink(missing_ok=True)
         if not (self.home / "endpoint_key").exists():
-            write_key(self.home / "endpoint_key", Keys(self.settings.keys_file).make(SERVICE, grace_s=0))
-        if ADMIN not in load_access(self.settings.access_file).users:
-            put_user(self.settings.access_file, ADMIN, ["admin"], None)
+            self._fleetcube("user", "key", SERVICE, "--to", str(self.home / "endpoint_key"))
+        if ADMIN not in people:
+            self._fleetcube("user", "add", ADMIN, "--role", "admin", "--no-password")
 
+    def _fleetcube(self, *arguments: str, told: str = "") -> None:
+        """A verb of the command line, so that it is on record like any other."""
+        command = [sys.executable, "-m", "fleetcube", *arguments, "--lake", str(self.settings.lake)]
+        done = subprocess.run(command, input=told, text=True, capture_output=True)
+        if done.returncode:
+            raise ConfigError(f"`fleetcube {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")
 
     def _start_endpoint(self) -> None:
         """An endpoint of our own, unless ours already runs."""

@@ -241,6 +241,7 @@ class Desk:
         begun = time.perf_counter()
         answer = session.query(
             text,
+            raw=self.variables.is_on("fleetcube.raw"),
             fresh=self.variables.is_on("fleetcube.fresh"),
             explain=explain,
             policy=viewer.policy,
@@ -280,7 +281,8 @@ class Desk:
             self.house.journal.add(*told, rows=table.num_rows, latency_ms=latency_ms, receipt=kept)
         notices = list(answer.notices)
         if answer.path in ("raw", "mixed") and not explain and not any(_TRUSTED in notice for notice in notices):
-            notices.insert(0, f"{_TRUSTED}: no cube fits the {'whole ' if answer.path == 'mixed' else ''}query")
+            fits = f"no cube fits the {'whole ' if answer.path == 'mixed' else ''}query"
+            notices.insert(0, f"{_TRUSTED}: {'as asked' if self.variables.is_on('fleetcube.raw') else fits}")
         if receipt is not None:
             notices.append(json.dumps(receipt, ensure_ascii=False, separators=(",", ":"), default=str))
         return Outcome("EXPLAIN" if explain else "SELECT", table, tuple(notices))

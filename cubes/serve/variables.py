@@ -130,6 +130,7 @@ _VARIABLES = {
         _Variable("geqo", "off", _anything),
         _Variable(ACT_FOR, ""),
         _Variable("fleetcube.fresh", "off", _boolean),
+        _Variable("fleetcube.raw", "off", _boolean),
         _Variable("fleetcube.as_of", "", _moment),
         _Variable("fleetcube.receipt", "off", _boolean),
         _Variable("fleetcube.require", "any", _one_of(*MODES)),
