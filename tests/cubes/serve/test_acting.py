@@ -41,6 +41,7 @@ users:
   both: {roles: [part, admin], tenant: eu}
   ada: {roles: [part], tenant: eu}
   eve: {roles: [part], tenant: us}
+  few: {roles: [part], tenant: eu, quotas: {rows: 2}}
 """
 COUNT = "SELECT count(*) FROM requests"
 
@@ -116,6 +117,20 @@ def test_two_persons_at_once_read_their_own_rows_and_share_no_answers(place: Pla
     finally:
         for connection in open_.values():
             connection.close()
+
+
+def test_quotas_and_the_right_to_end_are_the_persons(place: Place) -> None:
+    with (
+        place.connect(token(place.keys["superset"], "few")) as few,
+        place.connect(token(place.keys["superset"], "eve")) as eve,
+        place.connect(token(place.keys["superset"], "eve")) as again,
+    ):
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+            few.execute("SELECT request_id FROM requests")
+        number = eve.info.backend_pid
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            few.execute(f"SELECT pg_terminate_backend({number})")  # type: ignore[call-overload]
+        assert one(again, f"SELECT pg_terminate_backend({number})") is True
 
 
 def test_asyncpg_and_a_plain_start_parameter(place: Place) -> None:

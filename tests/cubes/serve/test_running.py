@@ -87,8 +87,15 @@ def held(place: Place, pool: ThreadPoolExecutor, user: str, state: str = "runnin
     [(process,)] = ask(connection, "SELECT pg_backend_pid()")
     running = pool.submit(ask, connection, f"SELECT held_by_{user} FROM requests")
     running.add_done_callback(lambda _: connection.close())
-    until(lambda: (found := place.server._running.connection(process)) and found.query and found.query.state == state)
+    until(lambda: _stands(place, process, state), f"{user}'s statement as {state}")
     return process, running
+
+
+def _stands(place: Place, process: int, state: str) -> bool:
+    """Whether a statement runs or waits; one that has only arrived is shown as running, and has no place yet."""
+    found = place.server._running.connection(process)
+    query = None if found is None else found.query
+    return query is not None and query.state == state and (state == "waiting" or query.started is not None)
 
 
 def test_everybody_sees_their_own_and_who_may_those_of_others(place: Place, pool: ThreadPoolExecutor) -> None:
