@@ -310,7 +310,7 @@ def _column(item: tuple[str, dict[str, Any] | str]) -> dict[str, Any]:
     kind = told.get("type", "string")
     return {
         "column_name": name,
-        "verbose_name": told.get("title", name.replace("_", " ").capitalize()),
+        "verbose_name": told.get("title", "Time" if name == "ts" else name.replace("_", " ").capitalize()),
         "is_dttm": kind == "timestamp",
         "is_active": True,
         "type": _TYPES[kind],

@@ -1,0 +1,62 @@
+"""One lake as the quick start makes it, one Superset over it, and one browser, for all tests of the tier."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+MANAGE = ROOT / "superset" / "manage.py"
+
+
+@dataclass(frozen=True)
+class Running:
+    """Superset over a lake: its address, the folder of the lake, and the administrator's password."""
+
+    address: str
+    lake: Path
+    password: str
+
+    def manage(self, *arguments: str) -> str:
+        """A verb of manage.py; gives what it printed."""
+        return _run([sys.executable, str(MANAGE), *arguments, "--lake", str(self.lake)])
+
+    def person(self, name: str, role: str, *more: str) -> str:
+        """Let a person in; gives the one-time password."""
+        return _password(self.manage("user", name, "--role", role, *more))
+
+
+def _run(command: list[str]) -> str:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLEETCUBE_")}
+    # Answers are cached here, since what is cached for one person must never be shown to another.
+    done = subprocess.run(command, env={**environ, "SUPERSET_CACHE": "files"}, capture_output=True, text=True, timeout=540)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _password(printed: str) -> str:
+    found = re.search(r"one-time password (\S+)", printed)
+    assert found is not None, printed
+    return found[1]
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    from fleetcube.children import free_port
+
+    lake = tmp_path_factory.mktemp("superset") / "lake"
+    _run([sys.executable, "-m", "fleetcube", "up", "--once", "--lake", str(lake)])
+    port = free_port("127.0.0.1", 0)
+    command = [sys.executable, str(MANAGE), "start", "--lake", str(lake), "--port", str(port)]
+    try:
+        password = _password(_run(command))
+        yield Running(f"http://127.0.0.1:{port}", lake, password)
+    finally:
+        _run([sys.executable, str(MANAGE), "stop", "--lake", str(lake)])
