@@ -30,7 +30,8 @@ from lake.tables import trusted
 
 # pyspark leaves its sockets to the garbage collector.
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
-CUBES = load_cubes()
+# Of the others the small lake has no rows.
+CUBES = {name: cube for name, cube in load_cubes().items() if name in ("evaluations", "infrastructure", "serving")}
 WIDE = """
 cube: wide
 fact: requests
