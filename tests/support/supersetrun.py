@@ -1,4 +1,4 @@
-"""One lake as the quick start makes it, one Superset over it, and one browser, for all tests of the tier."""
+"""A lake as the quick start makes it, and Superset over it, started and ended by the commands that people type."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from fleetcube.children import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 MANAGE = ROOT / "superset" / "manage.py"
@@ -47,16 +48,13 @@ def _password(printed: str) -> str:
     return found[1]
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    from fleetcube.children import free_port
-
-    lake = tmp_path_factory.mktemp("superset") / "lake"
+@contextmanager
+def superset_over(lake: Path) -> Iterator[Running]:
+    """The quick start's lake in that folder, and Superset over it."""
     _run([sys.executable, "-m", "fleetcube", "up", "--once", "--lake", str(lake)])
     port = free_port("127.0.0.1", 0)
-    command = [sys.executable, str(MANAGE), "start", "--lake", str(lake), "--port", str(port)]
     try:
-        password = _password(_run(command))
-        yield Running(f"http://127.0.0.1:{port}", lake, password)
+        printed = _run([sys.executable, str(MANAGE), "start", "--lake", str(lake), "--port", str(port)])
+        yield Running(f"http://127.0.0.1:{port}", lake, _password(printed))
     finally:
         _run([sys.executable, str(MANAGE), "stop", "--lake", str(lake)])
