@@ -185,7 +185,7 @@ class Assets:
         columns = []
         for told in read(declared)["columns"]:
             unit = "" if told.get("unit", "1") == "1" else f" [{told['unit']}]"
-            plain = told["role"] == "dimension"
+            plain = told["role"] == "dimension" and told.get("sensitivity") != "personal"
             columns.append(
                 _column(
                     (
@@ -244,9 +244,6 @@ class Assets:
             "metadata": {
                 "color_scheme": look["palette"],
                 "label_colors": look["label_colors"],
-                "shared_label_colors": [],
-                "map_label_colors": {},
-                "color_scheme_domain": [],
                 "cross_filters_enabled": True,
                 "refresh_frequency": source.get("refresh_s", 0),
                 "timed_refresh_immune_slices": [],

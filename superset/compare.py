@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from bundle import Assets
     from forms import Chart
 
+# What a dashboard's page keeps when somebody who may edit it opens it: the colours that it gave to names.
+_OF_THE_PAGE: Final = frozenset(
+    "chart_configuration global_chart_configuration filter_scopes color_scheme_domain shared_label_colors "
+    "map_label_colors".split()
+)
 # What Superset writes of its own accord, and no source says.
 _OWN: Final = {
     "charts": {"params": {"datasource", "slice_id", "viz_type", "annotation_layers"}},
-    "dashboards": {"metadata": {"chart_configuration", "global_chart_configuration", "filter_scopes"}},
+    "dashboards": {"metadata": _OF_THE_PAGE},
 }
 
 
