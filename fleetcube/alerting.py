@@ -107,31 +107,30 @@ def say(form: str, told: Notice) -> None:
     click.echo(told.body().decode() if form == "json" else "\n".join(filter(None, told.lines())), err=True)
 
 
-def notices_of(alerts: Sequence[Alert], lake: str) -> list[tuple[int, Notice]]:
-    """Of the alerts that are for people: one notice for each (kind, severity, state), with its highest number."""
+def notices_of(alerts: Sequence[Alert], lake: str) -> list[Notice]:
+    """Of the alerts that are for people: one notice for each (kind, severity, state), the worst first."""
     groups: dict[tuple[str, str, str], list[Alert]] = {}
     for one in alerts:
         if one.data.get("told"):
             groups.setdefault((one.kind, one.severity, one.state), []).append(one)
     made = []
     for head, members in sorted(groups.items(), key=lambda group: (-SEVERITIES.index(group[0][1]), group[0])):
-        number = max(one.number for one in members)
         identity = hashlib.sha256(json.dumps([lake, head, [(one.number, one.entity) for one in members]]).encode())
         items = [
             Item(one.entity, one.text, one.data["rows"], str(one.data["began"] or ""), tuple(one.data["look"]))
             for one in members
         ]
         at = iso(members[0].at or utc_now())
-        made.append((number, notice(identity.hexdigest()[:32], at, head, items, lake=lake)))
+        made.append(notice(identity.hexdigest()[:32], at, head, items, lake=lake))
     return made
 
 
 def _record(settings: Settings, duck: Duck, notifier: Notifier, changed: Sequence[Alert]) -> None:
     """Drafts first, then the events: a kill between leaves drafts that are dropped, and the same is found again."""
     last = changed[-1].number
-    for _, told in notices_of(changed, address(settings.lake)):
+    for place, told in enumerate(notices_of(changed, address(settings.lake))):
         # Numbered by the whole commit: none of its events stands before all do.
-        notifier.keep(told, last)
+        notifier.keep(told, last, place)
     faultpoint("alerts.drafts.after")
     record_numbered(duck, settings.lake, changed, last=last)
     faultpoint("alerts.commit.after")

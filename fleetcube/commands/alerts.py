@@ -64,7 +64,7 @@ def test_channels(settings: Settings, names: tuple[str, ...], severity: str) -> 
             raise ConfigError(f"There is no channel '{name}'.", todo=did_you_mean(name, known))
     failed = []
     for name in names or known:
-        why = notifier.attempt(name, test_notice(settings, name, severity))
+        why, _ = notifier.attempt(name, test_notice(settings, name, severity))
         click.echo(f"{name}: {why or 'taken'}")
         failed += [name] if why else []
     if failed:

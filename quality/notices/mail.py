@@ -14,6 +14,10 @@ from quality.notices.channels import MailChannel
 from quality.notices.notice import Notice
 
 
+class PartlyTaken(TransportError):
+    """Some recipients were refused, the others have the mail: sending it again would only repeat it to them."""
+
+
 def message(channel: MailChannel, notice: Notice) -> EmailMessage:
     """The mail: its texts are clean already, and the library refuses what would forge a header."""
     mail = EmailMessage(policy=SMTP)
@@ -28,7 +32,7 @@ def message(channel: MailChannel, notice: Notice) -> EmailMessage:
 
 
 def send(name: str, channel: MailChannel, notice: Notice) -> None:
-    """Deliver one notice. Errors: TransportError where any recipient was not taken, or the server can't be trusted."""
+    """Deliver one notice. Errors: TransportError where nobody has it, PartlyTaken where only some have."""
     password = channel.password.read(name) if channel.password is not None else ""
     context = ssl.create_default_context(cafile=None if channel.ca is None else str(channel.ca))
     try:
@@ -44,7 +48,7 @@ def send(name: str, channel: MailChannel, notice: Notice) -> None:
     except (OSError, smtplib.SMTPException, ValueError) as error:
         raise TransportError(f"The mail can't be sent: {type(error).__name__}: {error}.", where=name) from error
     if refused:
-        raise TransportError(f"The mail server refused {', '.join(sorted(refused))}.", where=name)
+        raise PartlyTaken(f"The mail server refused {', '.join(sorted(refused))}.", where=name)
 
 
 def _connect(channel: MailChannel, context: ssl.SSLContext) -> smtplib.SMTP:

@@ -36,10 +36,10 @@ class Notifier:
     channels: Channels
     say: Say
 
-    def keep(self, notice: Notice, number: int) -> None:
-        """Put a notice into the outbox for every channel that a route names."""
+    def keep(self, notice: Notice, number: int, place: int = 0) -> None:
+        """Put a notice into the outbox for every channel that a route names; `place` orders those of one number."""
         for name in self.channels.ways(notice.kind, notice.severity) or [LOG]:
-            if not self._outbox.put(name, number, notice):
+            if not self._outbox.put(name, number, notice, place):
                 _LOG.error("The outbox of channel '%s' is full; it does not get: %s", name, notice.title)
 
     def forget_drafts(self, last: int) -> None:
@@ -55,36 +55,39 @@ class Notifier:
             # A clock that was set back must not keep a channel waiting for longer than the longest pause.
             if one.channel in failed or (known is not None and now < known.next_s <= now + _MOST_S):
                 continue
-            why = self.attempt(one.channel, one.notice)
+            why, is_taken = self.attempt(one.channel, one.notice)
             if why:
                 times = known.failures + 1 if known is not None else 1
                 pause = min(_FIRST_S * 2.0 ** min(times - 1, 20), _MOST_S)
                 outbox.note(one.channel, Failing(times, why, now + pause))
                 failed[one.channel] = why
-                _LOG.error("Channel '%s' did not take '%s': %s It is kept.", one.channel, one.notice.title, why)
-                continue
-            faultpoint("notices.sent.after")
-            outbox.drop(one)
-            if known is not None:
+                kept = "Others have it." if is_taken else "It is kept."
+                _LOG.error("Channel '%s' did not take '%s': %s %s", one.channel, one.notice.title, why, kept)
+            if is_taken:
+                faultpoint("notices.sent.after")
+                outbox.drop(one)
+            if not why and known is not None:
                 outbox.note(one.channel, None)
                 failing.pop(one.channel)
         return [f"channel {name}: {why}" for name, why in sorted(failed.items())]
 
-    def attempt(self, name: str, notice: Notice) -> str:
-        """Try a channel once; gives why it failed, or an empty text."""
+    def attempt(self, name: str, notice: Notice) -> tuple[str, bool]:
+        """Try a channel once; gives why it failed, or an empty text, and whether anybody has the notice."""
         channel: Channel | None = self.channels.channels.get(name)
         try:
             if channel is None and name != LOG:
-                return "notices.yaml has no such channel any more."
+                return "notices.yaml has no such channel any more.", False
             if channel is None or isinstance(channel, LogChannel):
                 self.say("text" if channel is None else channel.form, notice)
             elif isinstance(channel, WebhookChannel):
                 webhook.post(name, channel, notice)
             else:
                 mail.send(name, channel, notice)
+        except mail.PartlyTaken as error:
+            return str(error), True
         except FleetcubeError as error:
-            return str(error)
-        return ""
+            return str(error), False
+        return "", True
 
     def troubles(self) -> Sequence[str]:
         """What waits and which channels fail, in words."""

@@ -1,7 +1,7 @@
 """The outbox: what is to be told, on disk until a channel has taken it. A channel that fails keeps its notices.
 
-A file for each notice and channel: `<lake>/_work/notices/<channel>/<number>-<id>.json`, and `_failing.json` beside
-them: how often the channel failed in a row, why, and when it is tried again. A draft is a notice whose events are not
+A file for each notice and channel, `<lake>/_work/notices/<channel>/<number>-<place>-<id>.json`, and `_failing.json`
+beside them: how often the channel failed in a row, why, and when it is tried again. A draft is a notice whose events are not
 in the lake yet: it is known by a number above the lake's newest, and goes away if they never come to be there.
 """
 
@@ -47,11 +47,14 @@ class Outbox:
         """`lake` is the lake's local path (of one in an object store: its home)."""
         self._root = work_folder(lake, "notices")
 
-    def put(self, channel: str, number: int, notice: Notice) -> bool:
-        """Keep a notice for a channel, durably; the same one again replaces itself. False where the box is full."""
+    def put(self, channel: str, number: int, notice: Notice, place: int = 0) -> bool:
+        """Keep a notice for a channel, durably; the same again replaces itself. False where the box is full.
+
+        They are taken in the order of `number`, those of one number in that of `place`.
+        """
         folder = self._root / channel
         folder.mkdir(exist_ok=True)
-        path = folder / f"{number:012d}-{notice.id}.json"
+        path = folder / f"{number:012d}-{place:04d}-{notice.id}.json"
         if not path.exists() and len(list(folder.glob("[0-9]*.json"))) >= MOST:
             return False
         _write(path, {"number": number, "notice": json.loads(notice.body())})
