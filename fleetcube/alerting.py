@@ -19,12 +19,13 @@ import click
 
 from cubes.suspicion import KIND, active_marks
 from fleetcube.cube_state import chosen_cubes
-from lake.alert_states import SEVERITIES, Finding, Scope, fold, numbered, step
+from lake.alert_states import fold, numbered, step
 from lake.alerts import Alert, last_number, read_alerts, record_numbered
 from lake.durations import named_seconds, seconds_of
 from lake.errors import FleetcubeError
 from lake.facts import load_facts
 from lake.faults import faultpoint
+from lake.findings import SEVERITIES, Finding, Scope
 from lake.lease import Busy, lease
 from lake.places import address
 from lake.times import iso, utc_now
@@ -112,7 +113,7 @@ def notices_of(alerts: Sequence[Alert], lake: str) -> list[Notice]:
     groups: dict[tuple[str, str, str], list[Alert]] = {}
     for one in alerts:
         if one.data.get("told"):
-            groups.setdefault((one.kind, one.severity, one.state), []).append(one)
+            groups.setdefault((one.kind, str(one.data.get("was", one.severity)), one.state), []).append(one)
     made = []
     for head, members in sorted(groups.items(), key=lambda group: (-SEVERITIES.index(group[0][1]), group[0])):
         identity = hashlib.sha256(json.dumps([lake, head, [(one.number, one.entity) for one in members]]).encode())

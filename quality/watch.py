@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from lake.alert_states import Finding
 from lake.delta import open_snapshot
 from lake.duck import Duck, text_literal
 from lake.durations import told
 from lake.facts import load_facts
+from lake.findings import Finding
 from lake.ledger import ERROR
 from lake.tables import BATCHES, GAPS, LEDGER, lookup, trusted
 from lake.times import iso

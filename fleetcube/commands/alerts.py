@@ -94,9 +94,9 @@ def notify(
     """Record that something is wrong (or --over), and tell people by the same rules as the lake's own alerts."""
     from fleetcube.alert_lists import check_names
     from fleetcube.alerting import report
-    from lake.alert_states import Finding, Scope
     from lake.duck import connect
     from lake.errors import TransportError
+    from lake.findings import Finding, Scope
 
     check_names(kind, entity)
     if not over and not text:

@@ -1,8 +1,8 @@
 """The outbox: what is to be told, on disk until a channel has taken it. A channel that fails keeps its notices.
 
 A file for each notice and channel, `<lake>/_work/notices/<channel>/<number>-<place>-<id>.json`, and `_failing.json`
-beside them: how often the channel failed in a row, why, and when it is tried again. A draft is a notice whose events are not
-in the lake yet: it is known by a number above the lake's newest, and goes away if they never come to be there.
+beside them: how often the channel failed in a row, why, and when it is tried again. A draft is a notice whose events
+are not in the lake yet: it is known by a number above the lake's newest, and goes away if they never come to be there.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ from landed import land
 from noticeservers import Hook, hook, secret_file, verified
 
 from fleetcube.alerting import check, report
-from lake.alert_states import Finding, Scope
 from lake.alerts import Alert, read_alerts, record_alert
 from lake.duck import Duck, connect
 from lake.errors import LakeError
+from lake.findings import Finding, Scope
 from lake.ledger import ERROR, record
 from lake.settings import Settings
 from quality import watch
@@ -70,9 +70,9 @@ def test_what_is_wrong_is_told_once_by_kind_and_again_when_it_is_over(
     record(settings, duck, "build", "serving", rows=1)
     assert check(settings, duck, now=NOW + timedelta(minutes=10)) == []
     assert titles(pager)[3:] == [
-        "[info] fact: fact/samples (over)",
-        "[info] host: 29 of kind host (over)",
-        "[info] step: step/build/serving (over)",
+        "[critical] step: step/build/serving (over)",
+        "[warning] fact: fact/samples (over)",
+        "[warning] host: 29 of kind host (over)",
     ]
 
 
@@ -108,7 +108,7 @@ def test_what_can_t_be_watched_stays_as_it_is(
     assert trouble == "step, verify: not watched: the ledger can't be read"
     assert titles(pager) == ["[critical] step: step/build/serving", "[warning] watch: lake"]
     assert check(settings, duck, now=NOW + timedelta(hours=2)) == []
-    assert titles(pager)[2:] == ["[info] watch: lake (over)"]
+    assert titles(pager)[2:] == ["[warning] watch: lake (over)"]
 
 
 def test_answers_that_differed_are_told_for_a_day(settings: Settings, duck: Duck, pager: Hook) -> None:
@@ -118,7 +118,7 @@ def test_answers_that_differed_are_told_for_a_day(settings: Settings, duck: Duck
     check(settings, duck, now=now)
     assert titles(pager) == ["[critical] answers: cube/serving"]
     check(settings, duck, now=now + timedelta(hours=25))
-    assert titles(pager)[1:] == ["[info] answers: cube/serving (over)"]
+    assert titles(pager)[1:] == ["[critical] answers: cube/serving (over)"]
 
 
 ARGUMENTS = ("notify", "--kind", "task", "--entity", "dag/load", "--text", "it $(broke); `now`", "--look", "log")
@@ -145,7 +145,7 @@ def test_many_tellers_at_once_tell_once(settings: Settings, pager: Hook) -> None
     assert [code for _, code in ends] == [0] * 4, ends
     assert titles(pager) == ["[critical] task: dag/load"]
     assert fleetcube(settings.lake, *ARGUMENTS[:5], "--over").returncode == 0
-    assert titles(pager)[1:] == ["[info] task: dag/load (over)"]
+    assert titles(pager)[1:] == ["[critical] task: dag/load (over)"]
 
 
 MISTAKES = [
