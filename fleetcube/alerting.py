@@ -100,7 +100,9 @@ def report(
 
 def notifier_of(settings: Settings) -> Notifier:
     """The notifier of the settings' lake, with the channels of its notices.yaml."""
-    return Notifier(settings.lake, load_channels(settings.notices_file), say)
+    return Notifier(
+        settings.lake, load_channels(settings.notices_file), lambda form, told: say(form or settings.log, told)
+    )
 
 
 def say(form: str, told: Notice) -> None:
@@ -118,12 +120,16 @@ def notices_of(alerts: Sequence[Alert], lake: str) -> list[Notice]:
     for head, members in sorted(groups.items(), key=lambda group: (-SEVERITIES.index(group[0][1]), group[0])):
         identity = hashlib.sha256(json.dumps([lake, head, [(one.number, one.entity) for one in members]]).encode())
         items = [
-            Item(one.entity, one.text, one.data["rows"], str(one.data["began"] or ""), tuple(one.data["look"]))
+            Item(one.entity, _told(one), one.data["rows"], str(one.data["began"] or ""), tuple(one.data["look"]))
             for one in members
         ]
         at = iso(members[0].at or utc_now())
         made.append(notice(identity.hexdigest()[:32], at, head, items, lake=lake))
     return made
+
+
+def _told(alert: Alert) -> str:
+    return f"over: {alert.text}" if alert.state == "cleared" else alert.text
 
 
 def _record(settings: Settings, duck: Duck, notifier: Notifier, changed: Sequence[Alert]) -> None:

@@ -109,8 +109,14 @@ def _over(before: Held, now: datetime) -> Alert:
     last = before.last
     # The end goes the way that the beginning went.
     was = before.told.severity if before.told is not None and tells else before.now.severity
-    data = {"rows": before.now.rows, "told": tells, "began": last.data.get("began"), "look": [], "was": was}
-    return Alert(last.kind, "info", last.entity, f"over: {last.text}", "cleared", data, now)
+    data: dict[str, Any] = {
+        "rows": before.now.rows,
+        "told": tells,
+        "began": last.data.get("began"),
+        "look": [],
+        "was": was,
+    }
+    return Alert(last.kind, "info", last.entity, last.text, "cleared", data, now)
 
 
 def _worse(shown: Shown, told: Shown | None) -> bool:

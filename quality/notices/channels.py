@@ -24,10 +24,10 @@ class _Closed(BaseModel):
 
 
 class LogChannel(_Closed):
-    """Lines on standard error: text or JSON."""
+    """Lines on standard error, as text or JSON; without `form` as the setting `log` says."""
 
     kind: Literal["log"]
-    form: Literal["text", "json"] = "text"
+    form: Literal["text", "json"] | None = None
 
 
 class WebhookChannel(_Closed):
