@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from signal import SIGINT, SIGTERM, default_int_handler, getsignal, signal
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
@@ -104,7 +105,7 @@ class Loop:
             elif not self._intervals[step]:
                 self._step(step, 0, done)
             else:
-                self._slow(step, done)
+                self._attempt(step, Piece("interval", partial(self._slow, step, done)), done)
         return done
 
     def _step(self, step: str, slot: int, done: Round) -> bool:
@@ -123,19 +124,19 @@ class Loop:
             faultpoint("run.piece.after")
         return len(done.failed) + len(done.left) == before
 
-    def _slow(self, step: str, done: Round) -> None:
+    def _slow(self, step: str, done: Round) -> Done:
         """A step that is due once in its interval, by whichever loop comes first."""
         lake = self._pipeline.settings.lake
         slot = int(time.time()) // self._intervals[step]
         try:
             with lease(lake, f"run/{step}"):
-                if read_intents(lake, _COMPONENT).get(step, {}).get("slot") == slot:
-                    return
-                if self._step(step, slot, done):
+                is_due = read_intents(lake, _COMPONENT).get(step, {}).get("slot") != slot
+                if is_due and self._step(step, slot, done):
                     write_intent(lake, _COMPONENT, step, {"slot": slot})
                     faultpoint("run.slot.after")
         except Busy:
             self._progress.say(f"{step}: another loop is at it", step=step)
+        return Done()
 
     def _attempt(self, step: str, piece: Piece, done: Round) -> None:
         name, started = f"{step} {piece.subject}", time.monotonic()

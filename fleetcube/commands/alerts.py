@@ -79,7 +79,7 @@ def test_channels(settings: Settings, names: tuple[str, ...], severity: str) -> 
 @click.option("--rows", default=0, type=click.IntRange(0), help="How many rows it is about.")
 @click.option("--look", multiple=True, help="Where to look: a command, path or address; may be given again.")
 @click.option("--over", is_flag=True, help="It is over: tells so where it was told before.")
-@with_settings()
+@with_settings(needs_lake=True)
 def notify(
     settings: Settings,
     *,
@@ -102,7 +102,6 @@ def notify(
     if not over and not text:
         raise click.UsageError("Say what happened with --text, or that it is over with --over.")
     found = [] if over else [Finding(kind, severity, entity, text, rows, look=look)]
-    settings.lake.mkdir(parents=True, exist_ok=True)
     failed = report(settings, connect(settings), found, Scope(keys=frozenset({(kind, entity)})))
     if failed:
         raise TransportError("; ".join(failed), todo="It is kept, and told by the next `run` or `alerts check`.")

@@ -30,9 +30,9 @@ NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def pager(settings: Settings) -> Iterator[Hook]:
-    """A web server to which the lake's notices go."""
-    settings.lake.mkdir(parents=True, exist_ok=True)
+def pager(settings: Settings, duck: Duck) -> Iterator[Hook]:
+    """A web server to which the notices of a small lake go."""
+    land(settings, duck, "samples", [sample(boot="before")])
     secret = secret_file(settings.lake.parent)
     with hook() as server:
         settings.notices_file.write_text(
@@ -77,7 +77,6 @@ def test_what_is_wrong_is_told_once_by_kind_and_again_when_it_is_over(
 
 
 def test_a_channel_that_is_down_loses_nothing(settings: Settings, duck: Duck, pager: Hook) -> None:
-    land(settings, duck, "samples", [sample()])
     pager.answers = [500, 200]
     scope = Scope(keys=frozenset({("task", "dag/x")}))
     [failed] = report(settings, duck, [Finding("task", "critical", "dag/x", "broken")], scope, now=NOW)
@@ -146,6 +145,12 @@ def test_many_tellers_at_once_tell_once(settings: Settings, pager: Hook) -> None
     assert titles(pager) == ["[critical] task: dag/load"]
     assert fleetcube(settings.lake, *ARGUMENTS[:5], "--over").returncode == 0
     assert titles(pager)[1:] == ["[critical] task: dag/load (over)"]
+
+
+def test_a_wrong_lake_is_no_place_for_an_alert(tmp_path: Path) -> None:
+    done = fleetcube(tmp_path / "typo", *ARGUMENTS)
+    assert (done.returncode, "There is no lake here." in done.stderr) == (1, True)
+    assert not (tmp_path / "typo").exists()
 
 
 MISTAKES = [
