@@ -105,6 +105,14 @@ def notifier_of(settings: Settings) -> Notifier:
     )
 
 
+def untold(settings: Settings) -> list[str]:
+    """What no channel has taken yet, and which channels fail, in words; or why that can't be said."""
+    try:
+        return list(notifier_of(settings).troubles())
+    except FleetcubeError as error:
+        return [f"the channels can't be read: {error}"]
+
+
 def say(form: str, told: Notice) -> None:
     """The log channel: one line of JSON, or the lines of the text, on standard error."""
     click.echo(told.body().decode() if form == "json" else "\n".join(filter(None, told.lines())), err=True)

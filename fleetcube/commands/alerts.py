@@ -25,9 +25,9 @@ def alerts() -> None:
 def list_alerts(settings: Settings, kinds: tuple[str, ...], whole: bool, form: str) -> None:
     """What is open, the worst first, and what waits in the outbox for a channel that fails."""
     from fleetcube.alert_lists import alert_rows, alerts_text
-    from fleetcube.alerting import notifier_of
+    from fleetcube.alerting import untold
 
-    rows, troubles = alert_rows(settings, kinds, whole=whole), list(notifier_of(settings).troubles())
+    rows, troubles = alert_rows(settings, kinds, whole=whole), untold(settings)
     if form == "json":
         click.echo(json.dumps({"alerts": rows, "outbox": troubles}, indent=2))
         return

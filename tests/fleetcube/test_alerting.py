@@ -169,6 +169,15 @@ def test_mistakes(settings: Settings, pager: Hook, arguments: tuple[str, ...], c
     assert pager.taken == []
 
 
+def test_broken_channels_hide_nothing_else(settings: Settings, pager: Hook) -> None:
+    settings.notices_file.write_text("channels: {ops: {kind: log, fomr: json}}\nroutes: [{to: [ops]}]\n")
+    told = "notices.yaml:1: field channels.ops.log.fomr: unknown field"
+    for verb in (("status",), ("alerts", "list")):
+        done = fleetcube(settings.lake, *verb)
+        assert (done.returncode, told in done.stdout) == (0, True), done.stderr
+    assert told in fleetcube(settings.lake, "alerts", "check").stderr
+
+
 def test_channels_are_tested(settings: Settings, pager: Hook) -> None:
     assert fleetcube(settings.lake, "alerts", "test").stdout == "pager: taken\n"
     assert titles(pager) == ["[info] test: channel/pager"]
