@@ -42,7 +42,7 @@ _LOG: Final = logging.getLogger(__name__)
 _ANSWERS_LAST: Final = timedelta(days=1)
 _WAIT_S: Final = 20.0
 # Kinds whose states are found here, and by nobody else.
-WATCHED: Final = ("gate", "gap", "host", "fact", "step", "verify", "cells", "answers", "watch", "late", "test")
+WATCHED: Final = ("gate", "gap", "host", "fact", "step", "verify", "cells", "answers", "watch", "test")
 Watcher = Callable[[], list[Finding]]
 
 
@@ -161,7 +161,7 @@ def _watchers(settings: Settings, duck: Duck, now: datetime) -> dict[tuple[str, 
         ("fact",): lambda: watch.fact_findings(
             lake, now, named_seconds(settings.stale_facts, load_facts(), "setting stale_facts")
         ),
-        ("step", "verify"): lambda: watch.step_findings(duck, lake),
+        ("step", "verify"): lambda: _steps(settings, duck),
         ("cells",): lambda: _cells(settings, duck),
         ("answers",): lambda: _answers(settings, duck, now),
         ("host",): lambda: [],
@@ -172,6 +172,14 @@ def _watchers(settings: Settings, duck: Duck, now: datetime) -> dict[tuple[str, 
             duck, lake, now, silent_s=settings.silent_host_s, memory_s=memory_s
         )
     return found
+
+
+def _steps(settings: Settings, duck: Duck) -> list[Finding]:
+    """Failed steps, but for those of cubes that are declared no more: nothing will ever build them again."""
+    cubes = {cube.name for cube in chosen_cubes(settings)}
+    found = watch.step_findings(duck, settings.lake)
+    of_cubes = ("step/build/", "cube/")
+    return [one for one in found if not one.entity.startswith(of_cubes) or one.entity.rpartition("/")[2] in cubes]
 
 
 def _cells(settings: Settings, duck: Duck) -> list[Finding]:

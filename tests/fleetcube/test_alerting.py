@@ -55,6 +55,7 @@ def test_what_is_wrong_is_told_once_by_kind_and_again_when_it_is_over(
     land(settings, duck, "samples", rows)
     gate(settings, duck)
     record(settings, duck, "build", "serving", outcome="failed", detail={ERROR: "disk full"})
+    record(settings, duck, "build", "a_cube_of_the_past", outcome="failed")
     assert check(settings, duck, now=NOW) == []
     assert titles(pager) == [
         "[critical] step: step/build/serving",
