@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cubes.build import BuildResult
     from cubes.verify import VerifyReport
     from lake.retention import PlanRow
+    from lake.settings import Settings
     from quality.gate import BatchResult
 
 
@@ -20,6 +21,13 @@ def batch_text(result: BatchResult) -> str:
     # What fails without blocking is a remark: old logs, for one, never hold a new event.
     why = f" ({'failed' if result.verdict == 'blocked' else 'remarks'}: {', '.join(failed)})" if failed else ""
     return f"{result.fact} batch {result.batch} {result.verdict}: {result.received:,} received; {counts}{why}"
+
+
+def verdict_place(settings: Settings, result: BatchResult) -> str:
+    """Where the page of a verdict is: an address, if the setting verdict_link says how pages are served, or a path."""
+    from quality.verdict_page import page_place
+
+    return page_place(settings.lake, result.fact, result.batch, settings.verdict_link)
 
 
 def build_text(result: BuildResult) -> str:

@@ -1,4 +1,4 @@
-"""Every dashboard in a browser over the quick start's data: charts, figures, filters, drills, and who sees which rows."""
+"""Every dashboard in a browser over the quick start's data: charts, figures, filters, drills, and who sees what."""
 
 from __future__ import annotations
 
