@@ -40,6 +40,10 @@ _TYPES: Final = {
 }
 
 
+# The same safe language, read by C where PyYAML was built with it.
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 class AssetError(ValueError):
     """A file of `assets/` that can't be what it says; the message names file and field."""
 
@@ -52,7 +56,7 @@ def name_uuid(kind: str, name: str) -> str:
 def read(path: Path) -> Any:
     """A YAML file. Errors: AssetError naming it."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except yaml.YAMLError as error:
         raise AssetError(f"{path}: {error}") from error
 
@@ -73,9 +77,14 @@ class Assets:
         return found
 
     @cached_property
+    def tables(self) -> dict[str, Any]:
+        """By name, datasets as they are written."""
+        return {path.stem: read(path) for path in sorted((self.folder / "datasets").glob("*.yaml"))}
+
+    @cached_property
     def datasets(self) -> dict[str, dict[str, Any]]:
         """By name, datasets in Superset's form."""
-        return {path.stem: self._dataset(path) for path in sorted((self.folder / "datasets").glob("*.yaml"))}
+        return {name: self._dataset(name, told) for name, told in self.tables.items()}
 
     @cached_property
     def sources(self) -> dict[str, dict[str, Any]]:
@@ -142,8 +151,8 @@ class Assets:
             "version": VERSION,
         }
 
-    def _dataset(self, path: Path) -> dict[str, Any]:
-        told, name = read(path), path.stem
+    def _dataset(self, name: str, told: dict[str, Any]) -> dict[str, Any]:
+        path = self.folder / "datasets" / f"{name}.yaml"
         if told.get("dataset") != name:
             raise AssetError(f"{path}: field 'dataset' is {told.get('dataset')!r}, not the file's name '{name}'")
         schema, _, table = str(told.get("table", "")).rpartition(".")
@@ -221,7 +230,7 @@ class Assets:
 
     def _order(self, told: Mapping[str, Any]) -> str | None:
         """The metric by which charts of the dataset are ordered, unless they say another."""
-        found = read(self.folder / "datasets" / f"{told['dataset']}.yaml").get("order")
+        found = self.tables[told["dataset"]].get("order")
         return None if found is None else str(found)
 
     def _dashboard(self, slug: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def _people(told: dict[str, Any]) -> None:
 
     if security_manager.find_user(told["admin"]) is None:
         _person(told["admin"], told["admin_password"], "Admin")
+        print("made the administrator")
 
 
 def _person(name: str, password: str, role: str) -> None:

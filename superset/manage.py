@@ -33,6 +33,8 @@ HOST: Final = "127.0.0.1"
 SERVICE, ADMIN = "superset", "admin"
 # Superset's roles for the endpoint's shipped ones: who administers, who writes SQL, who reads.
 ROLES: Final = {"admin": "Admin", "analyst": "Fleet analyst", "site": "Fleet reader"}
+# What load.py prints when it has made the administrator.
+MADE: Final = "made the administrator"
 _UP_S: Final = 180.0
 
 
@@ -138,14 +140,14 @@ class Superset:
         if stamp.exists() and stamp.read_text() == digest:
             return ""
         print("Superset: preparing metadata, roles and dashboards (half a minute)", flush=True)
-        made = "" if (self.home / "superset.db").exists() else secrets.token_urlsafe(15)
-        password = self._secret("endpoint_password")
-        self._run("setup", uri=self._uri, password=password, admin=ADMIN, admin_password=made or secrets.token_hex(20))
+        password, given = self._secret("endpoint_password"), secrets.token_urlsafe(15)
+        said = self._run("setup", uri=self._uri, password=password, admin=ADMIN, admin_password=given)
         stamp.write_text(digest)
-        return made
+        # An administrator that was there already keeps the password.
+        return given if MADE in said else ""
 
-    def _run(self, verb: str, **told: str) -> None:
-        """A verb of load.py in Superset's environment."""
+    def _run(self, verb: str, **told: str) -> str:
+        """A verb of load.py in Superset's environment; gives what it printed."""
         command = [str(PYTHON), str(HERE / "load.py"), verb]
         with (self.home / "load.log").open("a") as log:
             done = subprocess.run(
@@ -156,6 +158,7 @@ class Superset:
                 f"Superset's '{verb}' ended with {done.returncode}.\n{done.stdout.strip()}".strip(),
                 todo=f"See {self.home / 'load.log'}.",
             )
+        return done.stdout
 
     def _start_web(self) -> None:
         if self._pid("web"):
@@ -178,7 +181,9 @@ class Superset:
 
     def _environ(self) -> dict[str, str]:
         keep = {name: value for name, value in os.environ.items() if not name.startswith("FLEETCUBE_")}
-        own = {"SUPERSET_HOME": str(self.home), "SUPERSET_CONFIG_PATH": str(HERE / "superset_config.py")}
+        # A site's own settings import ours: `from superset_config import *`.
+        config = os.environ.get("SUPERSET_CONFIG_PATH", str(HERE / "superset_config.py"))
+        own = {"SUPERSET_HOME": str(self.home), "SUPERSET_CONFIG_PATH": config, "PYTHONPATH": str(HERE)}
         return {**keep, **own, "FLASK_APP": "superset"}
 
     def _spawn(self, name: str, command: list[str], environ: dict[str, str]) -> None:

@@ -26,22 +26,25 @@ def rates(fleet: Fleet) -> list[dict[str, str]]:
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     changes = {weekday: (told, factor) for weekday, told, factor in _CHANGES}
     found = []
+    starts = [day for day in days if day.weekday() in changes]
     for site, hardware in sorted({(device.site, device.kind.hardware) for device in fleet.devices()}):
         price, reference = _listed(hardware, _PROVIDERS[site])
-        for day in days:
-            if day.weekday() in changes:
-                told, factor = changes[day.weekday()]
-                found.append(_row(site, hardware, price * factor, f"simulation: {reference}, {told}", day))
+        for day, until in zip(starts, [*starts[1:], None], strict=True):
+            told, factor = changes[day.weekday()]
+            found.append(_row(site, hardware, price * factor, f"simulation: {reference}, {told}", (day, until)))
     return found
 
 
-def _row(site: str, hardware: str, price: Decimal, reference: str, day: date) -> dict[str, str]:
+def _row(site: str, hardware: str, price: Decimal, reference: str, days: tuple[date, date | None]) -> dict[str, str]:
+    """A price from the first day until before the other, so that a join by time finds one row."""
+    first, until = days
     return {
         "site": site,
         "hardware": hardware,
         "usd_per_gpu_hour": f"{price:.4f}",
         "reference": reference,
-        "valid_from": f"{day}T00:00:00Z",
+        "valid_from": f"{first}T00:00:00Z",
+        **({} if until is None else {"valid_to": f"{until}T00:00:00Z"}),
     }
 
 

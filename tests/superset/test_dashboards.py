@@ -102,7 +102,7 @@ def test_every_chart_of_a_dashboard_shows_something(
     source = _SOURCES[slug]
     page.wrong.clear()
     shown = {one["title"]: one for one in page.open(slug)}
-    keep(page.page, (_PICTURES or tmp_path) / f"superset-{slug}.png")
+    keep(page.page, (_PICTURES or tmp_path) / f"superset-{slug}.png", small=_PICTURES is not None)
     assert page.wrong == []
     assert set(shown) == {chart["title"] for chart in source["charts"].values()}
     for chart in source["charts"].values():
@@ -160,8 +160,16 @@ def test_a_table_is_drilled_and_filters_the_others(page: Watched, running: Runni
         return page.page.locator(".ant-dropdown-menu-item", has=page.page.get_by_text(what, exact=True)).last
 
     modal = page.page.locator(".ant-modal")
-    choose("Drill by").hover()
-    page.page.locator(".ant-popover").get_by_text("Tenant", exact=True).click()
+    by = page.page.locator(".ant-popover").get_by_text("Tenant", exact=True)
+    item = choose("Drill by")
+    for _ in range(20):
+        # The menu unfolds under the pointer, which it may miss.
+        page.page.mouse.move(0, 0)
+        item.hover()
+        page.page.wait_for_timeout(500)
+        if by.is_visible():
+            break
+    by.click()
     modal.get_by_text("tenant-a").first.wait_for(timeout=60_000)
     keep(page.page, tmp_path / "drilled.png")
     page.page.keyboard.press("Escape")

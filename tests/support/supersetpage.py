@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,7 +159,12 @@ def watched(made: Browser, address: str) -> Iterator[Watched]:
         context.close()
 
 
-def keep(page: Page, path: Path) -> None:
-    """Write the page's picture, with few colours so that it stays small."""
+def keep(page: Page, path: Path, *, small: bool = False) -> None:
+    """Write the page's picture; a small one, for documentation, in 64 colours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, full_page=True)
+    if small:
+        # Superset's environment has what makes pictures small; ours needs none.
+        python = Path(sys.prefix) / "superset" / "bin" / "python"
+        code = "import sys; from PIL import Image; p = sys.argv[1]; Image.open(p).quantize(64).save(p, optimize=True)"
+        subprocess.run([str(python), "-c", code, str(path)], check=True)
