@@ -217,7 +217,8 @@ def _number(form: Form) -> dict[str, Any]:
     shared = {
         "metric": _metrics(form)[0],
         "y_axis_format": form.get("format", "SMART_NUMBER"),
-        "time_format": "smart_date",
+        "time_format": "%Y-%m-%d %H:%M",
+        "force_timestamp_formatting": form.get("format") == "time",
         "header_font_size": 0.5,
         "subtitle": form.get("unit", ""),
         "subtitle_font_size": 0.2,

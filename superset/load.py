@@ -19,6 +19,8 @@ from bundle import DATABASE, MARK, Assets, name_uuid
 from compare import differences, with_events
 
 READER, ANALYST = "Fleet reader", "Fleet analyst"
+# The word of a dashboard's `audience` for a role of Superset's; without one everybody sees it.
+AUDIENCES = {"admin": "Admin", "analyst": ANALYST, "site": READER}
 
 
 def main() -> None:
@@ -31,8 +33,9 @@ def main() -> None:
         if verb == "setup":
             _upgrade()
             _people(told)
-            _import(Assets(uri=told["uri"]), told["password"])
-            _roles()
+            assets = Assets(uri=told["uri"])
+            _import(assets, told["password"])
+            _roles(assets)
         elif verb == "user":
             _person(told["name"], told["password"], told["role"])
         elif verb == "check":
@@ -56,7 +59,8 @@ def _people(told: dict[str, Any]) -> None:
 
     if security_manager.find_user(told["admin"]) is None:
         _person(told["admin"], told["admin_password"], "Admin")
-        print("made the administrator")
+        # Told at once: a later step that fails must not lose the only password.
+        print("made the administrator", flush=True)
 
 
 def _person(name: str, password: str, role: str) -> None:
@@ -77,12 +81,13 @@ def _person(name: str, password: str, role: str) -> None:
     db.session.commit()
 
 
-def _roles() -> None:
+def _roles(assets: Assets) -> None:
     """Roles of our own, since Superset rewrites its own ones: who reads, and who also writes SQL and charts.
 
     Which rows they see is not decided here but by the endpoint, of each person.
     """
     from superset import db, security_manager
+    from superset.models.dashboard import Dashboard
 
     database = _database()
     access = security_manager.add_permission_view_menu("database_access", database.perm)
@@ -90,6 +95,9 @@ def _roles() -> None:
         role = security_manager.add_role(name)
         granted = {one for base in bases for one in security_manager.find_role(base).permissions}
         role.permissions = [*granted, access]
+    for slug, source in assets.sources.items():
+        dashboard = db.session.query(Dashboard).filter_by(uuid=name_uuid("dashboard", slug)).one()
+        dashboard.roles = [security_manager.find_role(AUDIENCES[one]) for one in source.get("audience", [])]
     db.session.commit()
 
 
@@ -146,7 +154,11 @@ def _prune(assets: Assets) -> None:
     known = assets.known
     for model in (Dashboard, Slice, SqlaTable):
         for one in db.session.query(model):
-            if one.external_url == MARK and str(one.uuid) not in known:
+            if one.external_url != MARK or str(one.uuid) in known:
+                continue
+            # A dataset on which somebody's own chart stands stays, as theirs.
+            own = isinstance(one, SqlaTable) and db.session.query(Slice).filter_by(datasource_id=one.id).count()
+            if not own:
                 db.session.delete(one)
 
 

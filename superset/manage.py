@@ -7,6 +7,7 @@ done already is not done again, so a second start takes as long as Superset need
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -18,11 +19,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from acting import signed_name
+
 from cubes.access import load_access
 from fleetcube.options import require_lake
+from lake.acting import Keys, TokenError
 from lake.errors import ConfigError, FleetcubeError
 from lake.settings import Settings, load_settings
 from lake.users import Users
@@ -52,34 +58,42 @@ class Superset:
         if not PYTHON.exists():
             raise ConfigError("Superset is not installed.", where=str(PYTHON), todo="Run `make superset`.")
         self.home.mkdir(mode=0o700, exist_ok=True)
-        self._secret("secret_key")
-        self._endpoint_users()
-        self._start_endpoint()
-        made = self._load()
-        self._start_web()
-        said = f"Superset: http://{HOST}:{self.port}  user {ADMIN}"
-        print(f"{said}, one-time password {made}\nChange it under Settings, Info." if made else said)
+        with self._alone():
+            self._secret("secret_key")
+            self._endpoint_users()
+            self._start_endpoint()
+            self._load()
+            self._start_web()
+        print(f"Superset: http://{HOST}:{self.port}  user {ADMIN}")
 
     def stop(self) -> None:
         """End what `start` has started; processes of others are left alone."""
-        for name in ("web", "endpoint"):
-            pid = self._pid(name)
-            if pid:
-                os.kill(pid, signal.SIGTERM)
-                _wait_for(lambda pid=pid: not _is_alive(pid), 30, f"{name} ({pid}) does not end")
-            self._pid_file(name).unlink(missing_ok=True)
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        with self._alone():
+            for name in ("web", "endpoint"):
+                self._end(name)
         print("Superset and its endpoint are ended.")
 
     def user(self, name: str, role: str, tenant: str | None) -> None:
-        """Let a person into Superset and the endpoint under one name; prints the one-time password."""
+        """Let a person into Superset and the endpoint under one name, or give one another password; prints it once."""
         if role not in ROLES:
             raise ConfigError(f"There is no role '{role}' here.", todo=f"Choose one of {', '.join(ROLES)}.")
-        if name not in load_access(self.settings.access_file).users:
+        known = load_access(self.settings.access_file).users
+        if name == SERVICE or (name == ADMIN and role != "admin"):
+            raise ConfigError(f"'{name}' is Superset's own name.", todo="Take another.")
+        alike = [one for one in known if one.lower() == name.lower() and one != name]
+        if alike:
+            raise ConfigError(f"'{name}' and '{alike[0]}' differ by case only.", todo="Take another name.")
+        if name in known and (known[name].roles != [role] or known[name].tenant != tenant):
+            told = f"{', '.join(known[name].roles)}{f' of {known[name].tenant}' if known[name].tenant else ''}"
+            todo = f"Say its role as it is, or change it by `fleetcube user grant|revoke {name} ROLE` first."
+            raise ConfigError(f"'{name}' is there already, as {told}.", todo=todo)
+        if name not in known:
             limits = ["--tenant", tenant] if tenant else []
             self._fleetcube("user", "add", name, "--role", role, "--no-password", *limits)
         password = secrets.token_urlsafe(15)
         self._run("user", name=name, password=password, role=ROLES[role])
-        print(f"User {name}, role {role}, one-time password {password}")
+        print(f"User {name}, role {role}, password (printed this once) {password}")
 
     def check(self) -> None:
         """Compare what Superset holds with the source; what differs is printed, and ends with 1."""
@@ -95,9 +109,23 @@ class Superset:
         """A secret of 256 bits, made once."""
         path = self.home / name
         if not path.exists():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(48))
+            self._write(name, secrets.token_urlsafe(48))
         return path.read_text()
+
+    def _write(self, name: str, text: str) -> None:
+        """A file of the folder, whole or not at all, for the owner alone."""
+        new = self.home / f"{name}.new"
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        new.rename(self.home / name)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One start or stop at a time."""
+        with (self.home / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _endpoint_users(self) -> None:
         """The endpoint's user for Superset itself, with the password and key that we keep, and its administrator.
@@ -106,15 +134,27 @@ class Superset:
         """
         users, people = Users(self.settings.users_file), load_access(self.settings.access_file).users
         if SERVICE not in users.names() or not (self.home / "endpoint_password").exists():
-            (self.home / "endpoint_password").unlink(missing_ok=True)
+            for name in ("loaded", "endpoint_password"):
+                (self.home / name).unlink(missing_ok=True)
             password = self._secret("endpoint_password")
             verb = ["password", SERVICE] if SERVICE in users.names() else ["add", SERVICE, "--role", "service"]
             self._fleetcube("user", *verb, "--password-stdin", told=password)
-            (self.home / "loaded").unlink(missing_ok=True)
-        if not (self.home / "endpoint_key").exists():
+        if not self._key_holds():
+            (self.home / "endpoint_key").unlink(missing_ok=True)
             self._fleetcube("user", "key", SERVICE, "--to", str(self.home / "endpoint_key"))
         if ADMIN not in people:
             self._fleetcube("user", "add", ADMIN, "--role", "admin", "--no-password")
+
+    def _key_holds(self) -> bool:
+        """Whether what is signed with our key is taken: it may be missing, dropped, or older than the user."""
+        path = self.home / "endpoint_key"
+        if not path.exists():
+            return False
+        try:
+            Keys(self.settings.keys_file).read(SERVICE, signed_name(ADMIN, path.read_text().strip()))
+        except TokenError:
+            return False
+        return True
 
     def _fleetcube(self, *arguments: str, told: str = "") -> None:
         """A verb of the command line, so that it is on record like any other."""
@@ -128,23 +168,45 @@ class Superset:
         if self._pid("endpoint"):
             return
         port = _free_port(self.settings.serve_port)
-        (self.home / "endpoint_port").write_text(str(port))
+        self._write("endpoint_port", str(port))
         command = [sys.executable, "-m", "fleetcube", "serve", "--lake", str(self.settings.lake), "--port", str(port)]
         self._spawn("endpoint", command, {})
-        _wait_for(lambda: _listens(port), 60, f"the endpoint does not come up; see {self.home / 'endpoint.log'}")
+        _wait_for(lambda: self._runs("endpoint") and _listens(port), 60, "the endpoint does not come up")
         print(f"SQL endpoint: {HOST}:{port}, database fleet")
 
-    def _load(self) -> str:
-        """Bring Superset's metadata up to this checkout, if it is not; gives the administrator's new password."""
-        stamp, digest = self.home / "loaded", _digest(self._uri)
-        if stamp.exists() and stamp.read_text() == digest:
-            return ""
+    def _load(self) -> None:
+        """Bring Superset's metadata up to this checkout, if it is not."""
+        stamp = self.home / "loaded"
+        if stamp.exists() and stamp.read_text() == self._digest():
+            return
+        # What runs has the old settings, and must not meet a changed metadata database.
+        self._end("web")
         print("Superset: preparing metadata, roles and dashboards (half a minute)", flush=True)
-        password, given = self._secret("endpoint_password"), secrets.token_urlsafe(15)
-        said = self._run("setup", uri=self._uri, password=password, admin=ADMIN, admin_password=given)
-        stamp.write_text(digest)
-        # An administrator that was there already keeps the password.
-        return given if MADE in said else ""
+        password, given, said = self._secret("endpoint_password"), secrets.token_urlsafe(15), ""
+        try:
+            said = self._run("setup", uri=self._uri, password=password, admin=ADMIN, admin_password=given)
+        except ConfigError as error:
+            said = str(error)
+            raise
+        finally:
+            # An administrator that was there already keeps the password. One that was made is told of even where a
+            # later step failed: nobody else knows it.
+            if MADE in said:
+                print(f"Superset: user {ADMIN}, password (printed this once) {given}", flush=True)
+        self._write("loaded", self._digest())
+
+    def _digest(self) -> str:
+        """What Superset's metadata is made of: this folder, the lock, its settings and the endpoint's place."""
+        config = os.environ.get("SUPERSET_CONFIG_PATH", str(HERE / "superset_config.py"))
+        digest = hashlib.sha256("\n".join([self._uri, config, os.environ.get("SUPERSET_METADATA_URI", "")]).encode())
+        digest.update(str((self.home / "superset.db").exists()).encode())
+        lock = HERE.parent / "requirements" / "superset.txt"
+        facts = HERE.parent / "lake" / "declarations" / "facts"
+        for path in sorted(
+            [*HERE.glob("*.py"), *HERE.glob("assets/**/*.yaml"), *facts.glob("*.yaml"), lock, Path(config)]
+        ):
+            digest.update(path.name.encode() + path.read_bytes())
+        return digest.hexdigest()
 
     def _run(self, verb: str, **told: str) -> str:
         """A verb of load.py in Superset's environment; gives what it printed."""
@@ -170,9 +232,20 @@ class Superset:
         self._spawn("web", [str(gunicorn), *options, "superset.app:create_app()"], self._environ())
         _wait_for(self._is_healthy, _UP_S, f"Superset does not come up; see {self.home / 'web.log'}")
 
+    def _runs(self, name: str) -> bool:
+        if not self._pid(name):
+            raise ConfigError(f"The {name} process ended by itself.", todo=f"See {self.home / f'{name}.log'}.")
+        return True
+
+    def _end(self, name: str) -> None:
+        pid = self._pid(name)
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            _wait_for(lambda: not _is_alive(pid), 60, f"{name} ({pid}) does not end")
+        self._pid_file(name).unlink(missing_ok=True)
+
     def _is_healthy(self) -> bool:
-        if not self._pid("web"):
-            raise ConfigError("Superset ended by itself.", todo=f"See {self.home / 'web.log'}.")
+        self._runs("web")
         try:
             with urllib.request.urlopen(f"http://{HOST}:{self.port}/health", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -197,7 +270,7 @@ class Superset:
                 cwd=self.home,
                 start_new_session=True,
             )
-        self._pid_file(name).write_text(f"{child.pid} {_birth(child.pid)}")
+        self._write(f"{name}.pid", f"{child.pid} {_birth(child.pid)}")
 
     def _pid_file(self, name: str) -> Path:
         return self.home / f"{name}.pid"
@@ -206,19 +279,9 @@ class Superset:
         """The process that we started, if it is still that one: numbers are given anew after a restart."""
         try:
             pid, birth = self._pid_file(name).read_text().split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
         return int(pid) if _is_alive(int(pid)) and _birth(int(pid)) == birth else None
-
-
-def _digest(uri: str) -> str:
-    """What Superset's metadata is made of: this folder, the lock and the endpoint's address."""
-    digest = hashlib.sha256(uri.encode())
-    lock = HERE.parent / "requirements" / "superset.txt"
-    facts = HERE.parent / "lake" / "declarations" / "facts"
-    for path in sorted([*HERE.glob("*.py"), *HERE.glob("assets/**/*.yaml"), *facts.glob("*.yaml"), lock]):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _birth(pid: int) -> str:
@@ -249,10 +312,10 @@ def _free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(holds: object, seconds: float, what: str) -> None:
+def _wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if holds():  # type: ignore[operator]
+        if holds():
             return
         time.sleep(0.25)
     raise ConfigError(f"Waited {seconds:.0f} s: {what}.")

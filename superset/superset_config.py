@@ -43,7 +43,13 @@ SESSION_COOKIE_SAMESITE = "Lax"
 PERMANENT_SESSION_LIFETIME = timedelta(hours=12)
 WTF_CSRF_ENABLED = True
 ENABLE_PROXY_FIX = _TLS
+# Names are those of the access file, letter for letter.
+AUTH_USERNAME_CI = False
+RATELIMIT_ENABLED = True
 AUTH_RATE_LIMITED = True
+AUTH_RATE_LIMIT = "10 per 20 second"
+# A dashboard asks for all of its charts at once.
+RATELIMIT_APPLICATION = "200 per second"
 RATELIMIT_STORAGE_URI = os.environ.get("SUPERSET_REDIS_URL", "memory://")
 PUBLIC_ROLE_LIKE = None
 FAB_ADD_SECURITY_API = True
@@ -72,7 +78,8 @@ FEATURE_FLAGS = {
     "CACHE_QUERY_BY_USER": True,
     "DRILL_BY": True,
     "DRILL_TO_DETAIL": True,
-    "DASHBOARD_RBAC": False,
+    # What only some may read is shown to them alone.
+    "DASHBOARD_RBAC": True,
     "ENABLE_TEMPLATE_PROCESSING": False,
     "ALERT_REPORTS": False,
     "ESCAPE_MARKDOWN_HTML": True,

@@ -201,6 +201,35 @@ def test_people_of_two_sites_see_their_own_rows(running: Running, chromium: Brow
     assert seen["ada"] != seen["bo"]
 
 
+@pytest.mark.parametrize("role, audience", [("site", "site"), ("analyst", "analyst")])
+def test_what_a_role_is_shown_works_for_it(role: str, audience: str, running: Running, chromium: Browser) -> None:
+    """Every dashboard in the list of somebody of the role, and no other; none of its charts is refused."""
+    more = ["--tenant", "oslo"] if role == "site" else []
+    password = running.person(f"one-{role}", role, *more)
+    wanted = {slug for slug, source in _SOURCES.items() if audience in source.get("audience", [audience])}
+    with watched(chromium, running.address) as own:
+        own.log_in(f"one-{role}", password)
+        listed = own.page.request.get(f"{running.address}/api/v1/dashboard/?q=(page_size:100)").json()["result"]
+        assert {one["slug"] for one in listed} == wanted
+        for slug in sorted(wanted):
+            shown = own.open(slug)
+            assert [one for one in shown if one["broken"]] == []
+        assert own.wrong == []
+
+
+def test_a_person_who_is_there_is_not_changed_in_passing(running: Running) -> None:
+    running.person("cy", "site", "--tenant", "oslo")
+    for arguments in (
+        ["cy", "--role", "analyst"],
+        ["Cy", "--role", "analyst"],
+        ["admin", "--role", "site"],
+        ["superset"],
+    ):
+        with pytest.raises(AssertionError, match="superset: "):
+            running.manage("user", *arguments)
+    assert running.person("cy", "site", "--tenant", "oslo")
+
+
 def test_superset_itself_sees_no_rows(running: Running) -> None:
     home = running.lake / "_superset"
     place = f"host=127.0.0.1 port={(home / 'endpoint_port').read_text()} user=superset dbname=fleet"

@@ -48,7 +48,8 @@ def test_the_name_goes_with_the_connection(
     held, key = keys
     (tmp_path / "endpoint_key").write_text(f"{key}\n")
     monkeypatch.setenv("SUPERSET_HOME", str(tmp_path))
-    uri: Any = SimpleNamespace(database="fleet")
+    (tmp_path / "endpoint_port").write_text("5433")
+    uri: Any = SimpleNamespace(host="127.0.0.1", port=5433, username="superset", database="fleet")
     given: dict[str, Any] = {"poolclass": None, "connect_args": {"options": "-c statement_timeout=1s"}}
     _, params = act_for(uri, given, "ada", None, None)
     before, _, token = params["connect_args"]["options"].partition(" -c fleetcube.act_for=")
@@ -57,7 +58,14 @@ def test_the_name_goes_with_the_connection(
     assert given["connect_args"] == {"options": "-c statement_timeout=1s"}, "what was given stays as it was"
 
 
-def test_nobody_and_other_databases_get_no_name() -> None:
+@pytest.mark.parametrize(
+    "change", [{"database": "other"}, {"host": "elsewhere.example"}, {"port": 5432}, {"username": "ada"}, {}]
+)
+def test_nobody_and_other_databases_get_no_name(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endpoint_port").write_text("5433")
+    monkeypatch.setenv("SUPERSET_HOME", str(tmp_path))
     params: dict[str, Any] = {}
-    assert act_for(SimpleNamespace(database="fleet"), params, None, None, None)[1] is params
-    assert act_for(SimpleNamespace(database="other"), params, "ada", None, None)[1] is params
+    place = {"host": "127.0.0.1", "port": 5433, "username": "superset", "database": "fleet", **change}
+    assert act_for(SimpleNamespace(**place), params, "ada" if change else None, None, None)[1] is params

@@ -45,7 +45,7 @@ def _run(command: list[str]) -> str:
 
 
 def _password(printed: str) -> str:
-    found = re.search(r"one-time password (\S+)", printed)
+    found = re.search(r"password \(printed this once\) (\S+)", printed)
     assert found is not None, printed
     return found[1]
 
