@@ -125,8 +125,10 @@ class Superset:
         """An endpoint of our own, unless ours already runs."""
         if self._pid("endpoint"):
             return
-        port = _free_port(self.settings.serve_port)
-        (self.home / "endpoint_port").write_text(str(port))
+        kept = self.home / "endpoint_port"
+        # That of last time, as long as it is free: the metadata name it, and would have to be made anew.
+        port = _free_port(int(kept.read_text()) if kept.exists() else self.settings.serve_port)
+        kept.write_text(str(port))
         command = [sys.executable, "-m", "fleetcube", "serve", "--lake", str(self.settings.lake), "--port", str(port)]
         self._spawn("endpoint", command, {})
         _wait_for(lambda: _listens(port), 60, f"the endpoint does not come up; see {self.home / 'endpoint.log'}")
