@@ -49,5 +49,8 @@ def act_for(
     key = (home / "endpoint_key").read_text(encoding="ascii").strip()
     arguments = dict(params.get("connect_args", {}))
     options = f"-c fleetcube.act_for={signed_name(username, key)}"
+    # For `make bench-superset` alone, which compares: the same questions, answered from trusted rows.
+    if os.environ.get("SUPERSET_RAW") == "1":
+        options += " -c fleetcube.raw=on"
     arguments["options"] = f"{arguments['options']} {options}" if arguments.get("options") else options
     return uri, {**params, "connect_args": arguments}

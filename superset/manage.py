@@ -167,7 +167,9 @@ class Superset:
         """An endpoint of our own, unless ours already runs."""
         if self._pid("endpoint"):
             return
-        port = _free_port(self.settings.serve_port)
+        kept = self.home / "endpoint_port"
+        # That of last time, as long as it is free: the metadata name it, and would have to be made anew.
+        port = _free_port(int(kept.read_text()) if kept.exists() else self.settings.serve_port)
         self._write("endpoint_port", str(port))
         command = [sys.executable, "-m", "fleetcube", "serve", "--lake", str(self.settings.lake), "--port", str(port)]
         self._spawn("endpoint", command, {})

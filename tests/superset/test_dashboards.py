@@ -256,3 +256,27 @@ def test_starting_again_changes_nothing(running: Running) -> None:
     printed = running.manage("start", "--port", port)
     assert "password" not in printed
     assert running.address in printed
+
+
+def test_the_parser_of_time_ranges_is_finished_before_threads_share_it(running: Running) -> None:
+    said = """
+from superset.app import create_app
+create_app()
+from superset.utils.date_parser import datetime_parser
+print("made:", datetime_parser.cache_info().currsize, "finished:", datetime_parser().streamlined)
+"""
+    own = {
+        "SUPERSET_HOME": str(running.lake / "_superset"),
+        "SUPERSET_CONFIG_PATH": str(ROOT / "superset/superset_config.py"),
+    }
+    python = Path(sys.prefix) / "superset" / "bin" / "python"
+    done = subprocess.run([python, "-c", said], env={**os.environ, **own}, capture_output=True, text=True, check=True)
+    assert "made: 1 finished: True" in done.stdout
+
+
+def test_a_second_start_prepares_nothing_anew(running: Running) -> None:
+    port = running.address.rsplit(":", 1)[1]
+    kept = (running.lake / "_superset" / "endpoint_port").read_text()
+    running.manage("stop")
+    assert "preparing" not in running.manage("start", "--port", port)
+    assert (running.lake / "_superset" / "endpoint_port").read_text() == kept
