@@ -80,7 +80,7 @@ class Place:
         begun = time.perf_counter()
         printed = self._run([str(MANAGE), "start", "--port", str(self.port)], environ)
         took = time.perf_counter() - begun
-        made = re.search(r"one-time password (\S+)", printed)
+        made = re.search(r"password \(printed this once\) (\S+)", printed)
         self.password = made[1] if made else self.password
         return took
 
