@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cubes.build import BuildResult
@@ -20,6 +20,18 @@ def batch_text(result: BatchResult) -> str:
     # What fails without blocking is a remark: old logs, for one, never hold a new event.
     why = f" ({'failed' if result.verdict == 'blocked' else 'remarks'}: {', '.join(failed)})" if failed else ""
     return f"{result.fact} batch {result.batch} {result.verdict}: {result.received:,} received; {counts}{why}"
+
+
+def batch_values(result: BatchResult) -> dict[str, Any]:
+    """A judged batch as plain values, with its line of text."""
+    values = {name: value for name, value in vars(result).items() if name != "checks"}
+    return {**values, "text": batch_text(result)}
+
+
+def build_values(result: BuildResult) -> dict[str, Any]:
+    """A build as plain values, with its line of text."""
+    names = ("cube", "kind", "build", "watermark_from", "watermark_to", "rows", "cells", "seconds")
+    return {**{name: getattr(result, name) for name in names}, "text": build_text(result)}
 
 
 def build_text(result: BuildResult) -> str:

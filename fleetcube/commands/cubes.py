@@ -18,7 +18,7 @@ def cube() -> None:
 
 
 @cube.command("list")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "json", "jsonl"]), default="table", show_default=True)
 @with_settings(needs_lake=True)
 def list_cubes(settings: Settings, form: str) -> None:
     """Each cube: fact, grains, cuboids, cells, bytes against trusted rows and budget, and how far it stands."""
@@ -27,6 +27,10 @@ def list_cubes(settings: Settings, form: str) -> None:
     rows = [vars(state) for state in cube_states(settings)]
     if form == "json":
         click.echo(json.dumps(rows, indent=2))
+        return
+    if form == "jsonl":
+        for row in rows:
+            click.echo(json.dumps(row))
         return
     click.echo(
         f"{'cube':<16} {'fact':<12} {'grains':<10} {'cuboids':>7} {'cells':>10} {'MiB':>8} {'× raw':>6} "

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from fleetcube.options import with_settings
 from lake.settings import Settings
+
+_FORM = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: for programs.",
+)
 
 
 @click.command()
@@ -46,12 +56,20 @@ def simulate(settings: Settings, hosts: int, days: int, requests: int, seed: int
 
 
 @click.command()
+@_FORM
 @with_settings()
-def land(settings: Settings) -> None:
+def land(settings: Settings, form: str) -> None:
     """Land what the receiver's journal holds; rows that landed before are not landed again."""
     from fleetcube.pipeline import Pipeline
 
     landed = Pipeline(settings).land()
+    if form == "json":
+        from fleetcube.due import due
+        from lake.facts import load_facts
+
+        found = [{"fact": one.fact, "batch": one.batch, "received": one.received} for one in landed]
+        click.echo(json.dumps({"landed": found, "due": vars(due(settings)), "facts": list(load_facts())}))
+        return
     for batch in landed:
         click.echo(f"{batch.fact}: batch {batch.batch}, {batch.received:,} rows landed.")
     if not landed:
@@ -61,17 +79,18 @@ def land(settings: Settings) -> None:
 @click.command()
 @click.argument("facts", nargs=-1)
 @click.option("--retry-blocked", is_flag=True, help="Judge batches that were blocked once more.")
+@_FORM
 @with_settings(needs_lake=True)
-def gate(settings: Settings, facts: tuple[str, ...], retry_blocked: bool) -> None:
+def gate(settings: Settings, facts: tuple[str, ...], *, retry_blocked: bool, form: str) -> None:
     """Judge what has landed: publish to trusted, keep the rest in quarantine; ends with 3 where a batch is blocked."""
     from fleetcube.pipeline import Pipeline
-    from fleetcube.results import batch_text
+    from fleetcube.results import batch_text, batch_values
     from lake.errors import GateBlocked
 
     results = Pipeline(settings).gate(facts, retry_blocked=retry_blocked)
     for result in results:
-        click.echo(batch_text(result))
-    if not results:
+        click.echo(batch_text(result) if form == "text" else json.dumps(batch_values(result)))
+    if not results and form == "text":
         click.echo("Nothing to judge.")
     blocked = [result for result in results if result.verdict == "blocked"]
     if blocked:
@@ -86,11 +105,14 @@ def gate(settings: Settings, facts: tuple[str, ...], retry_blocked: bool) -> Non
 @click.option("--engine", type=click.Choice(["duckdb"]), default="duckdb", show_default=True, help="What builds.")
 @click.option("--over-budget", is_flag=True, help="Build a cube that would take more bytes than its budget.")
 @click.option("--from-rows", is_flag=True, help="Build a changed cube from rows alone, not from its older version.")
+@_FORM
 @with_settings(needs_lake=True)
-def build(settings: Settings, cubes: tuple[str, ...], engine: str, over_budget: bool, from_rows: bool) -> None:
+def build(
+    settings: Settings, cubes: tuple[str, ...], *, engine: str, over_budget: bool, from_rows: bool, form: str
+) -> None:
     """Build cubes from the rows that were trusted since their last build (all cubes, or those named)."""
     from fleetcube.pipeline import Pipeline
-    from fleetcube.results import build_text
+    from fleetcube.results import build_text, build_values
 
     for result in Pipeline(settings).build(cubes, over_budget=over_budget, from_rows=from_rows):
-        click.echo(build_text(result))
+        click.echo(build_text(result) if form == "text" else json.dumps(build_values(result)))
