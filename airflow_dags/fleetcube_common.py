@@ -163,8 +163,8 @@ def environ() -> dict[str, str]:
     engine = Variable.get("FLEETCUBE_ENGINE", "duckdb")
     if engine not in _ENGINES:
         raise AirflowFailException(f"The Variable FLEETCUBE_ENGINE can't be {engine!r}: choose one of {_ENGINES}.")
-    own = {"FLEETCUBE_LAKE": Variable.get("FLEETCUBE_LAKE"), "FLEETCUBE_ENGINE": engine, "FLEETCUBE_LOG": "text"}
-    return {**kept, **own}
+    own = {name: Variable.get(name) for name in ("FLEETCUBE_LAKE", "FLEETCUBE_VERDICT_LINK")}
+    return {**kept, **own, "FLEETCUBE_ENGINE": engine, "FLEETCUBE_LOG": "text"}
 
 
 def names_of(found: Any) -> Iterator[str]:
@@ -199,9 +199,10 @@ def tell_failure(context: Any) -> None:
 
 def tell_success(context: Any) -> None:
     """Callback of a run that went well: what was told of this DAG is over."""
-    dag_id = _of(context["dag_run"], "dag_id")
-    for kind in ("task", "late"):
-        _cli(["notify", "--kind", kind, "--entity", f"airflow/{dag_id}", "--over"])
+    entity = f"airflow/{_of(context['dag_run'], 'dag_id')}"
+    told = json.loads(_cli(["alerts", "list", "--kind", "task", "--kind", "late", "--format", "json"]))["alerts"]
+    for kind in sorted({one["kind"] for one in told if one["entity"] == entity}):
+        _cli(["notify", "--kind", kind, "--entity", entity, "--over"])
 
 
 def _notify(kind: str, severity: str, dag_id: str, text: str, look: str = "") -> None:
@@ -209,14 +210,15 @@ def _notify(kind: str, severity: str, dag_id: str, text: str, look: str = "") ->
     _cli(["notify", "--kind", kind, "--severity", severity, "--entity", f"airflow/{dag_id}", "--text", text, *more])
 
 
-def _cli(arguments: list[str]) -> None:
-    """A verb outside of a task; a notice that can't be given must not be silent."""
+def _cli(arguments: list[str]) -> str:
+    """What a verb prints, outside of a task; a notice that can't be given must not be silent."""
     command = [Variable.get("FLEETCUBE_COMMAND"), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environ(), stdin=subprocess.DEVNULL, timeout=240, check=False
     )
     if done.returncode:
         raise RuntimeError(f"fleetcube {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _of(run: Any, name: str) -> str:

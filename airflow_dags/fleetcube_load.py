@@ -5,7 +5,7 @@ fact. Each fact that it lets through is an Asset (of the alias `fleetcube_truste
 
 A batch that the gate blocks makes its task fail, without retries; the log ends with the verdict, and the button
 *Verdict* leads to its page. The other facts go on. When the source or the suite is mended, trigger this DAG with
-*retry_blocked*.
+*retry_blocked*. **alerts** tells people of what is wrong with the lake: blocked batches, silent hosts, stale facts.
 
 It may run beside `fleetcube run --steps land,gate`: for what that has landed and judged, the cubes are started here
 all the same.
@@ -66,4 +66,6 @@ with DAG(
 ):
     land = Land(task_id="land", verb=["land", "--format", "json"])
     gate = Gate.partial(task_id="gate", outlets=[common.TRUSTED], map_index_template="{{ task.fact }}")
-    gate.expand(fact=land.output)
+    alerts = common.Verb(task_id="alerts", verb=["alerts", "check"])
+    # As a teardown it runs whatever became of the others, and does not hide from the run that one has failed.
+    gate.expand(fact=land.output) >> alerts.as_teardown()

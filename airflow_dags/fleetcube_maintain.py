@@ -71,5 +71,6 @@ with DAG(
     plan = common.Verb(task_id="retain_plan", verb=["retain"])
     apply = common.Verb(task_id="retain", verb=retain)
     vacuum = common.Verb(task_id="vacuum", verb=["vacuum", "--apply"], trigger_rule="none_failed")
-    audit = common.Verb(task_id="audit", verb=["audit", "checkpoint"], trigger_rule="all_done")
-    upkeep >> proofs >> plan >> apply >> vacuum >> audit
+    audit = common.Verb(task_id="audit", verb=["audit", "checkpoint"])
+    # As a teardown it runs whatever became of the others, and does not hide from the run that one has failed.
+    upkeep >> proofs >> plan >> apply >> vacuum >> audit.as_teardown()

@@ -17,8 +17,9 @@ from cubes.segments import table_of
 from cubes.stored import inherited
 from cubes.verify import VerifyReport, verify
 from lake import delta, tables
+from lake.alerts import Alert, record_alert
 from lake.errors import LakeError
-from lake.suspects import Alert, Suspect, active, read_suspects, record_alert, record_suspects
+from lake.suspects import Suspect, active, read_suspects, record_suspects
 from lake.times import GRAINS
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ LOOKS: Final = frozenset(
     {
         *("agent", "sql", "status", "cube list", "cube show", "cube verify", "cube forecast", "cube advise"),
         *("cube diff", "lookup list", "lookup columns", "quarantine list", "quarantine show", "hold list"),
-        *("user list", "user show", "audit verify", "audit export"),
+        *("user list", "user show", "alerts list", "audit verify", "audit export"),
     }
 )
 # With --apply they change something; without, they look.
@@ -29,11 +29,12 @@ _PLANS: Final = frozenset({"retain", "vacuum", "cube drop"})
 _TOLD_FIRST: Final = frozenset(
     {
         *("quarantine release", "batch undo", "erase", "retain", "vacuum", "hold add", "hold remove", "cube drop"),
-        *("user add", "user remove", "user password", "user grant", "user revoke", "audit trim", "serve", "receive"),
+        *("user add", "user remove", "user password", "user grant", "user revoke", "audit trim"),
+        *("serve", "receive", "run"),
     }
 )
 # What runs on and on: a change of its settings is told when it starts.
-_SERVERS: Final = frozenset({"serve", "receive", "up"})
+_SERVERS: Final = frozenset({"serve", "receive", "up", "run"})
 # Words by which a person is known: the log outlives the rows that are erased for them.
 _PERSONAL: Final = frozenset({"where"})
 

@@ -14,7 +14,8 @@ from lake.catalogue import load_catalogue
 from lake.duck import connect
 from lake.errors import DefinitionError, did_you_mean
 from lake.facts import load_facts
-from lake.ledger import record
+from lake.lease import Busy
+from lake.ledger import ERROR, Failed, failed_steps, record
 from lake.lookup_store import ensure_lookups, publish_lookup
 from lake.settings import Settings
 from lake.times import utc_now
@@ -38,6 +39,7 @@ class Pipeline:
         self.settings = settings
         self.duck = connect(settings)
         self.note: Note = note or (lambda _: None)
+        self._failed: Failed | None = None
         ensure_lookups(settings.lake, self.duck)
 
     def replay(self, paths: Sequence[Path], mapping: str) -> list[ReplayedFile]:
@@ -46,7 +48,7 @@ class Pipeline:
         from ingestion.replay import replay
 
         found = load_mapping(mapping, self.settings.mappings)
-        with self._timed("replay", mapping) as done:
+        with self.timed("replay", mapping) as done:
             files = replay(self.duck, self.settings.lake, paths, found, progress=self._counted)
             done(sum(batch.received for file in files for batch in file.landed.values()))
         return files
@@ -58,7 +60,7 @@ class Pipeline:
 
         fleet = Fleet(utc_now().date(), days, hosts, requests_per_day=-(-requests // days), seed=seed)
         self._fleet_lookups(fleet, fleet_lookups(fleet))
-        with self._timed("simulate", f"seed {seed}") as done:
+        with self.timed("simulate", f"seed {seed}") as done:
             landed = simulate(self.duck, self.settings.lake, fleet, progress=self._counted)
             counts = {fact: landed.received(fact) for fact in load_facts()}
             done(sum(counts.values()))
@@ -71,7 +73,7 @@ class Pipeline:
         journal = self.settings.lake / "_inbox"
         if not journal.is_dir():
             return []
-        with self._timed("land", "inbox") as done:
+        with self.timed("land", "inbox") as done:
             landed = land_inbox(self.duck, self.settings.lake, journal)
             done(sum(batch.received for batch in landed))
         return landed
@@ -81,6 +83,7 @@ class Pipeline:
         from ingestion.clean import clean
         from quality.gate import retry_blocked as retry
         from quality.gate import run_gate
+        from quality.verdict_page import write_page
 
         known = load_facts()
         for fact in facts:
@@ -88,7 +91,7 @@ class Pipeline:
                 raise DefinitionError(f"There is no fact '{fact}'.", todo=did_you_mean(fact, known))
         results: list[BatchResult] = []
         for fact in facts or known:
-            with self._timed("gate", fact) as done:
+            with self.timed("gate", fact) as done:
                 judged = run_gate(
                     self.settings,
                     self.duck,
@@ -99,6 +102,9 @@ class Pipeline:
                 )
                 if retry_blocked:
                     judged += retry(self.settings, self.duck, fact, clean=clean, catalogue=load_catalogue())
+                for result in judged:
+                    if result.verdict in ("warned", "blocked"):
+                        write_page(self.settings.lake, result)
                 done(sum(result.received for result in judged))
             results += judged
         return results
@@ -113,7 +119,7 @@ class Pipeline:
 
         results = []
         for cube in chosen_cubes(self.settings, names):
-            with self._timed("build", cube.name) as done:
+            with self.timed("build", cube.name) as done:
                 first = make_ready(
                     self.settings,
                     self.duck,
@@ -153,8 +159,11 @@ class Pipeline:
             self.note(f"{what} ({done + 1} of {total})")
 
     @contextmanager
-    def _timed(self, step: str, subject: str) -> Iterator[Callable[[int], None]]:
-        """Record the step in the ledger when it did something; a step that fails is recorded and goes on failing."""
+    def timed(self, step: str, subject: str) -> Iterator[Callable[[int], None]]:
+        """Record the step in the ledger when it did something, or works again; one that fails goes on failing.
+
+        A step that found another process at its work is none that failed.
+        """
         started = time.monotonic()
         rows = 0
 
@@ -162,11 +171,24 @@ class Pipeline:
             nonlocal rows
             rows = count
 
-        outcome = "failed"
+        outcome, detail = "failed", dict[str, str]()
         try:
             yield done
             outcome = "done"
+        except (Busy, KeyboardInterrupt):
+            outcome = "left"
+            raise
+        except BaseException as error:
+            detail = {ERROR: str(error)[:1000]}
+            raise
         finally:
-            if rows or outcome == "failed":
+            if rows or outcome == "failed" or (outcome == "done" and self._had_failed(step, subject)):
                 seconds = time.monotonic() - started
-                record(self.settings, self.duck, step, subject, outcome=outcome, rows=rows, seconds=seconds)
+                record(
+                    self.settings, self.duck, step, subject, outcome=outcome, rows=rows, seconds=seconds, detail=detail
+                )
+
+    def _had_failed(self, step: str, subject: str) -> bool:
+        """Whether the step's newest row in the ledger says that it failed."""
+        self._failed = failed_steps(self.settings, self.duck, self._failed)
+        return (step, subject) in self._failed[1]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cubes.build import BuildResult
     from cubes.verify import VerifyReport
     from lake.retention import PlanRow
+    from lake.settings import Settings
     from quality.gate import BatchResult
 
 
@@ -22,16 +23,11 @@ def batch_text(result: BatchResult) -> str:
     return f"{result.fact} batch {result.batch} {result.verdict}: {result.received:,} received; {counts}{why}"
 
 
-def batch_values(result: BatchResult) -> dict[str, Any]:
-    """A judged batch as plain values, with its line of text."""
-    values = {name: value for name, value in vars(result).items() if name != "checks"}
-    return {**values, "text": batch_text(result)}
+def verdict_place(settings: Settings, result: BatchResult) -> str:
+    """Where the page of a verdict is: an address, if the setting verdict_link says how pages are served, or a path."""
+    from quality.verdict_page import page_place
 
-
-def build_values(result: BuildResult) -> dict[str, Any]:
-    """A build as plain values, with its line of text."""
-    names = ("cube", "kind", "build", "watermark_from", "watermark_to", "rows", "cells", "seconds")
-    return {**{name: getattr(result, name) for name in names}, "text": build_text(result)}
+    return page_place(settings.lake, result.fact, result.batch, settings.verdict_link)
 
 
 def build_text(result: BuildResult) -> str:

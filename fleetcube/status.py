@@ -7,7 +7,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from cubes.suspicion import active_marks
+from fleetcube.alerting import notifier_of
 from fleetcube.cube_state import chosen_cubes, cube_states
+from lake.alert_states import fold, open_alerts
+from lake.alerts import read_alerts
 from lake.delta import open_snapshot
 from lake.duck import Duck, connect
 from lake.facts import load_facts
@@ -57,6 +60,8 @@ def lake_status(settings: Settings) -> dict[str, Any]:
         ],
         "suspects": (suspects := _suspects(settings, duck)),
         "unfinished": unfinished + (differ if running else []),
+        "alerts": len(open_alerts(fold(read_alerts(duck, settings.lake)))),
+        "outbox": list(notifier_of(settings).troubles()),
         "problems": [*([] if running else differ), *suspects],
     }
 
@@ -74,7 +79,10 @@ def status_text(status: dict[str, Any]) -> str:
             f"{cube['name']:<16}{cube['fact']:<12}{cube['cells']:>12,}{cube['build']:>7}{cube['watermark']:>7}"
         )
     lines.append("")
-    for title, told in (("Unfinished:", status["unfinished"]), ("PROBLEMS:", status["problems"])):
+    if status["alerts"]:
+        lines.append(f"{status['alerts']} alerts are open: `fleetcube alerts list` shows them.")
+    told_of = (("Unfinished:", "unfinished"), ("Not told yet:", "outbox"), ("PROBLEMS:", "problems"))
+    for title, told in ((title, status[name]) for title, name in told_of):
         lines += [title, *(f"  {one}" for one in told)] if told else []
     if not status["unfinished"] and not status["problems"]:
         lines.append("Every received row is accounted for.")

@@ -18,6 +18,7 @@ from typing import Final
 
 from lake.errors import LakeError
 from lake.intents import sync_folder
+from lake.lease import Busy
 from lake.objects import Place, delete_objects, place_of
 from lake.places import address
 from lake.times import iso, utc_now
@@ -47,7 +48,7 @@ def home_id(lake: Path) -> str:
 def claim(lake: Path, name: str) -> Iterator[None]:
     """Hold `name` for this home; the caller holds its lock on this host.
 
-    Errors: LakeError that names the other home's host, and what to do when it is gone.
+    Errors: Busy that names the other home's host, and what to do when it is gone.
     """
     place = place_of(lake / _FOLDER / (name.replace("/", "__") + ".json"))
     mine = {"home": home_id(lake), "host": socket.gethostname(), "pid": os.getpid(), "since": iso(utc_now())}
@@ -58,7 +59,7 @@ def claim(lake: Path, name: str) -> Iterator[None]:
         if held is None:
             continue
         if held.get("home") != mine["home"]:
-            raise LakeError(
+            raise Busy(
                 f"Host {held.get('host', '?')} is writing '{name}' since {held.get('since', '?')}.",
                 where=address(lake),
                 todo=f"Wait for it to end; if that host is gone for good, delete {address(place.path)} and try again.",

@@ -18,9 +18,15 @@ from lake.errors import LakeError
 from lake.places import is_remote
 
 
+class Busy(LakeError):
+    """Another process holds the lease: nothing is wrong, and the same step may be tried again later."""
+
+    exit_code = 4
+
+
 @contextmanager
 def lease(lake: Path, name: str) -> Iterator[None]:
-    """Hold the lease `name` of the lake, or raise LakeError that names the holder's process.
+    """Hold the lease `name` of the lake, or raise Busy that names the holder's process.
 
     The kernel drops the lock when the holder dies, so a killed writer never blocks the next one.
     """
@@ -32,7 +38,7 @@ def lease(lake: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise LakeError(
+            raise Busy(
                 f"Another process is writing '{name}'{_holder(path)}.",
                 where=str(lake),
                 todo="Wait for it to end, then try again.",

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
-from lake.delta import commit, open_snapshot
+from lake.delta import commit, newest_version, open_snapshot
 from lake.duck import Duck, json_literal, text_literal
 from lake.settings import Settings
 from lake.tables import LEDGER
 from lake.times import iso, utc_now
+
+# Where a failed step's row says why.
+ERROR: Final = "error"
+# The version of the ledger that was read, and the (step, subject) that had failed last in it.
+Failed = tuple[int, frozenset[tuple[str, str]]]
+
+
+def failed_steps(settings: Settings, duck: Duck, known: Failed | None = None) -> Failed:
+    """The steps whose newest row says that they failed; `known` stands where the ledger has not changed since."""
+    if known is not None and newest_version(settings.lake, LEDGER, known[0]) == known[0]:
+        return known
+    snapshot = open_snapshot(settings.lake, LEDGER)
+    rows = duck.sql(
+        f"SELECT step, subject FROM {duck.scan(snapshot)} GROUP BY ALL HAVING arg_max(outcome, \"at\") = 'failed'"
+    )
+    return snapshot.version, frozenset((step, subject) for step, subject in rows)
 
 
 def record(

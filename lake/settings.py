@@ -90,6 +90,21 @@ class Settings:
     segment_files: int = _setting(8, "Files of a cube's segment above which a build merges them.")
     table_files: int = _setting(32, "Files of a table (of a day of trusted rows) above which upkeep merges them.")
     vacuum_grace_h: int = _setting(24, "Hours for which a file that no version needs any more is kept for readers.")
+    notices: Path = _setting(
+        Path(""), "YAML file of channels for notices; empty takes `notices.yaml` of the lake's folder; see running.md."
+    )
+    verdict_link: str = _setting(
+        "", "Address at which the lake's _work/verdicts are served, if they are; it is told in place of a path."
+    )
+    silent_host_s: int = _setting(900, "Seconds without a sample after which a host is told as silent; 0: never.")
+    host_memory: str = _setting("7d", "How long a host that is not in the roster is missed, such as 12h or 7d.")
+    stale_facts: str = _setting(
+        "samples=15m", "Facts that are told as stale, and how old their newest row may be: samples=15m requests=1h."
+    )
+    run_intervals: str = _setting(
+        "", "How often `run` does the slower steps, over upkeep=1h verify=6h vacuum=1d audit=1h retain=1d."
+    )
+    run_retain: str = _setting("plan", "What `run` does for retention: plan (tell what is due) or apply (delete it).")
     log: str = _setting("text", "Form of progress and log lines: text or json.")
 
     @property
@@ -107,8 +122,14 @@ class Settings:
         """Where it stands what the endpoint's users may read."""
         return self.access if self.access != Path("") else self.lake / "access.yaml"
 
+    @property
+    def notices_file(self) -> Path:
+        """Where the channels for notices are declared."""
+        return self.notices if self.notices != Path("") else self.lake / "notices.yaml"
+
 
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "run_retain": ("plan", "apply"),
     "engine": ("duckdb", "spark"),
     "environment": ("dev", "test", "prod"),
     "spool_policy": ("block", "drop_oldest"),
@@ -118,7 +139,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _PORT_MAX = 65_535
 _LEAST: dict[str, int] = dict.fromkeys(
     "threads spill_mib serve_idle_s serve_threads audit_keep_months serve_port receiver_port result_cache_mib "
-    "selfaudit_permille selfaudit_seed".split(),
+    "selfaudit_permille selfaudit_seed silent_host_s".split(),
     0,
 )
 

@@ -6,15 +6,14 @@ appended to only; a reader that pins an earlier version of the cube is still tol
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lake.delta import Snapshot, commit, open_snapshot
-from lake.duck import json_literal, text_literal
-from lake.tables import ALERTS, SUSPECTS
+from lake.duck import text_literal
+from lake.tables import SUSPECTS
 from lake.times import iso, utc_now
 
 if TYPE_CHECKING:
@@ -44,18 +43,6 @@ class Suspect:
     def days(self) -> str:
         """The days as text."""
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
-
-
-@dataclass(frozen=True)
-class Alert:
-    """What a person should hear of: raised, or cleared again. `entity` is what it is about, such as cube/serving."""
-
-    kind: str
-    severity: str
-    entity: str
-    text: str
-    state: str = "raised"
-    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_suspects(duck: Duck, snapshot: Snapshot) -> list[Suspect]:
@@ -89,18 +76,6 @@ def record_suspects(duck: Duck, lake: Path, rows: Sequence[Suspect]) -> None:
     select = " UNION ALL ".join(_row(number, one) for one in rows)
     files = duck.write(select, lake, SUSPECTS, f"suspect-{number:08d}")
     commit(lake, SUSPECTS, snapshot, adds=files, txns={"suspect": number})
-
-
-def record_alert(duck: Duck, lake: Path, alert: Alert) -> None:
-    """Add one alert, as of now."""
-    now = utc_now()
-    values = [alert.kind, alert.severity, alert.entity, alert.state, alert.text]
-    names = ("kind", "severity", "entity", "state", "text")
-    told = ", ".join(f"{text_literal(value)} AS {name}" for name, value in zip(names, values, strict=True))
-    select = f"SELECT TIMESTAMPTZ '{iso(now)}' AS since, {told}, {json_literal(dict(alert.data))} AS data"
-    stem = f"alert-{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:16]}"
-    files = duck.write(select, lake, ALERTS, stem)
-    commit(lake, ALERTS, open_snapshot(lake, ALERTS), adds=files, txns={})
 
 
 def _row(number: int, one: Suspect) -> str:

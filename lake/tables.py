@@ -337,16 +337,16 @@ SUSPECTS: Final = TableRef(
 ALERTS: Final = TableRef(
     "alerts",
     "",
-    "What a person should hear of; a later row of the same kind and entity says that it is over",
+    "What a person should hear of; a later row of the same kind and entity says how it went on, or that it is over",
     _schema(
         (
             ("since", "timestamp", "When it began, or ended"),
-            ("kind", "string", "What found it, such as selfaudit"),
+            ("kind", "string", "What found it, or what is wrong, such as selfaudit or gate"),
             ("severity", "string", "critical, warning or info"),
             ("entity", "string", "What it is about, such as cube/serving"),
-            ("state", "string", "raised or cleared"),
+            ("state", "string", "raised, changed or cleared"),
             ("text", "string", "What is wrong, and what to do"),
-            ("data", "string", "More, as JSON"),
+            ("data", "string", "More, as JSON; of a state of the watch its number, rows, and whether it was told"),
         )
     ),
 )

@@ -70,6 +70,7 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
     from fleetcube.results import verify_text
     from lake.duck import connect
     from lake.errors import LakeError
+    from lake.ledger import ERROR, record
 
     progress = Progress(settings.log)
     duck = connect(settings)
@@ -81,6 +82,9 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
 
         with progress.step(f"verify {found.name}"):
             result = verify_cube(settings, duck, found, since=_day(since), until=_day(until), progress=note)
+        outcome, rows = ("done", result.cells) if result.holds else ("failed", result.differences)
+        detail = {} if result.holds else {ERROR: f"{rows:,} differ: {'; '.join(result.shown[:3])}"}
+        record(settings, duck, "verify", found.name, outcome=outcome, rows=rows, seconds=result.seconds, detail=detail)
         click.echo(verify_text(result))
         for mark in clear_held(settings, duck, found, result, since=_day(since), until=_day(until)):
             click.echo(f"{found.name}: {mark.grain} cells of {mark.days} hold again and answer again.")

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fleetcube.options import with_settings
 from lake.settings import Settings
 
+if TYPE_CHECKING:
+    from fleetcube.pipeline import Pipeline
+
+_NOTIFY = click.option("--notify", is_flag=True, help="Then find and tell what is wrong, as `alerts check` does.")
 _FORM = click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="json: for programs.",
+    help="json: a line each.",
 )
 
 
@@ -56,13 +63,16 @@ def simulate(settings: Settings, hosts: int, days: int, requests: int, seed: int
 
 
 @click.command()
+@_NOTIFY
 @_FORM
 @with_settings()
-def land(settings: Settings, form: str) -> None:
+def land(settings: Settings, notify: bool, form: str) -> None:
     """Land what the receiver's journal holds; rows that landed before are not landed again."""
     from fleetcube.pipeline import Pipeline
 
-    landed = Pipeline(settings).land()
+    pipeline = Pipeline(settings)
+    with _told(pipeline, notify):
+        landed = pipeline.land()
     if form == "json":
         from fleetcube.due import due
         from lake.facts import load_facts
@@ -79,17 +89,26 @@ def land(settings: Settings, form: str) -> None:
 @click.command()
 @click.argument("facts", nargs=-1)
 @click.option("--retry-blocked", is_flag=True, help="Judge batches that were blocked once more.")
+@_NOTIFY
 @_FORM
 @with_settings(needs_lake=True)
-def gate(settings: Settings, facts: tuple[str, ...], *, retry_blocked: bool, form: str) -> None:
+def gate(settings: Settings, facts: tuple[str, ...], *, retry_blocked: bool, notify: bool, form: str) -> None:
     """Judge what has landed: publish to trusted, keep the rest in quarantine; ends with 3 where a batch is blocked."""
     from fleetcube.pipeline import Pipeline
-    from fleetcube.results import batch_text, batch_values
+    from fleetcube.results import batch_text, verdict_place
+    from fleetcube.values import batch_values
     from lake.errors import GateBlocked
 
-    results = Pipeline(settings).gate(facts, retry_blocked=retry_blocked)
+    pipeline = Pipeline(settings)
+    with _told(pipeline, notify):
+        results = pipeline.gate(facts, retry_blocked=retry_blocked)
     for result in results:
-        click.echo(batch_text(result) if form == "text" else json.dumps(batch_values(result)))
+        if form == "json":
+            click.echo(json.dumps(batch_values(settings, result)))
+            continue
+        click.echo(batch_text(result))
+        if result.verdict in ("warned", "blocked"):
+            click.echo(f"  verdict: {verdict_place(settings, result)}")
     if not results and form == "text":
         click.echo("Nothing to judge.")
     blocked = [result for result in results if result.verdict == "blocked"]
@@ -105,14 +124,39 @@ def gate(settings: Settings, facts: tuple[str, ...], *, retry_blocked: bool, for
 @click.option("--engine", type=click.Choice(["duckdb"]), default="duckdb", show_default=True, help="What builds.")
 @click.option("--over-budget", is_flag=True, help="Build a cube that would take more bytes than its budget.")
 @click.option("--from-rows", is_flag=True, help="Build a changed cube from rows alone, not from its older version.")
+@_NOTIFY
 @_FORM
 @with_settings(needs_lake=True)
 def build(
-    settings: Settings, cubes: tuple[str, ...], *, engine: str, over_budget: bool, from_rows: bool, form: str
+    settings: Settings,
+    cubes: tuple[str, ...],
+    *,
+    engine: str,
+    over_budget: bool,
+    from_rows: bool,
+    notify: bool,
+    form: str,
 ) -> None:
     """Build cubes from the rows that were trusted since their last build (all cubes, or those named)."""
     from fleetcube.pipeline import Pipeline
-    from fleetcube.results import build_text, build_values
+    from fleetcube.results import build_text
+    from fleetcube.values import build_values
 
-    for result in Pipeline(settings).build(cubes, over_budget=over_budget, from_rows=from_rows):
+    pipeline = Pipeline(settings)
+    with _told(pipeline, notify):
+        results = pipeline.build(cubes, over_budget=over_budget, from_rows=from_rows)
+    for result in results:
         click.echo(build_text(result) if form == "text" else json.dumps(build_values(result)))
+
+
+@contextmanager
+def _told(pipeline: Pipeline, notify: bool) -> Iterator[None]:
+    """With `notify` people are told of what is wrong after the step, whether it went well or not."""
+    from fleetcube.alerting import check
+
+    try:
+        yield
+    finally:
+        if notify:
+            for text in check(pipeline.settings, pipeline.duck):
+                click.echo(f"not told yet: {text}", err=True)

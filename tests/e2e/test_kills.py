@@ -11,16 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from journals import append, fleetcube, records
 from states import lake_state
 
 from fleetcube.children import free_port
-from ingestion.frames import Frame
-from ingestion.sample import Record, encode_record
-from ingestion.spool import Spool
 from ingestion.tokens import ensure_token
 from lake.delta import open_snapshot
 from lake.duck import connect
@@ -29,7 +26,6 @@ from lake.settings import Settings
 from lake.tables import trusted
 
 pytestmark = pytest.mark.slow
-RECEIVED_US = 1_767_484_800_000_000  # 2026-01-04
 
 POINTS = {
     "land": ["lander.intent.after", "lander.parquet.after", "lander.commit.after", "lander.drop.before"],
@@ -39,30 +35,11 @@ POINTS = {
 
 
 def run(lake: Path, *arguments: str, fault: str = "") -> int:
-    environ = {**os.environ, "FLEETCUBE_FAULT": fault}
-    command = [sys.executable, "-m", "fleetcube", *arguments, "--lake", str(lake)]
-    return subprocess.run(command, env=environ, capture_output=True, timeout=120).returncode
+    return fleetcube(lake, *arguments, fault=fault).returncode
 
 
 def journal(lake: Path) -> None:
-    """Agents' records: 3 hosts, values good and bad, a repeat, a conflict and a declared gap."""
-    frames = []
-    for host in ("a", "b", "c"):
-        for seq in range(1, 21):
-            value = "nan" if seq == 7 else f"0.{seq:02d}"
-            row = {"metric": "cpu.utilization", "value": value, "host": host, "site": "s", "interval_s": "60"}
-            rows = ({**row, "ts": f"2026-01-0{1 + seq % 3}T00:{seq:02d}:00.000000Z"},)
-            frames.append(Record(host, "boot", seq, "samples", "2026-01-04T00:00:00.000000Z", rows))
-    frames += [frames[3], frames[25]]
-    frames.append(Record("a", "boot", 21, "samples", "2026-01-04T00:00:00.000000Z", lost=4, reason="dropped"))
-    changed = tuple({**row, "value": "0.99"} for row in frames[9].rows)
-    frames.append(Record("a", "boot", 10, "samples", "2026-01-04T00:00:00.000000Z", changed))
-    with closing(Spool(lake / "_inbox")) as spool:
-        for record in frames:
-            kind = "gap" if record.lost else "record"
-            content = encode_record(record)
-            spool.append([Frame(record.agent, record.boot, record.seq, "samples", RECEIVED_US, content, kind)])
-        spool.seal()
+    append(lake, records())
 
 
 @pytest.mark.parametrize("place", ["disk", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(900)])])

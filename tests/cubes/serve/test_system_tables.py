@@ -19,12 +19,12 @@ from cubes.load import load_cubes
 from cubes.segments import table_of
 from cubes.serve.system_tables import SYSTEM
 from cubes.session import Session
+from lake.alerts import Alert, record_alert
 from lake.delta import open_snapshot
 from lake.duck import Duck, connect
 from lake.ledger import record
 from lake.lookup_store import ensure_lookups
 from lake.settings import Settings
-from lake.suspects import Alert, record_alert
 from lake.tables import BATCHES, GAPS, LEDGER
 from lake.users import Users
 from quality.suites import load_suite

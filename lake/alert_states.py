@@ -1,0 +1,154 @@
+"""The states of alerts: raised, unchanged (nothing is told again), changed, over; pure functions over values.
+
+Grouped by (kind, entity). What is *recorded* is every change; what is *told* to people is less: a condition that comes
+and goes, or gets worse by and by, is told at once when its severity rises, and else once in `pause` at the most. What
+was held back is told when the pause is over, unless it is as it was when it was last told. So silence never hides a
+state for longer than the pause, and nothing is said twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from lake.alerts import Alert
+from lake.times import iso
+
+SEVERITIES: Final = ("info", "warning", "critical")
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A condition that holds now. `rows` counts what it is about, `since` is when it began, `look` says where to look.
+
+    Only `severity` and `rows` decide whether it has changed: texts tell ages, which grow by themselves.
+    """
+
+    kind: str
+    severity: str
+    entity: str
+    text: str
+    rows: int = 0
+    since: datetime | None = None
+    look: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What alerts are grouped by."""
+        return self.kind, self.entity
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How an alert stands: open or not, how bad, how many rows; `at` is when that was recorded."""
+
+    is_open: bool
+    severity: str
+    rows: int
+    at: datetime
+
+    def like(self, other: Shown | None) -> bool:
+        """Whether people would be told the same of both."""
+        mine, its = (one and (one.is_open, one.is_open and (one.severity, one.rows)) for one in (self, other))
+        return mine == its
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the table knows of a key: its newest state, the last one that people were told, and when it began."""
+
+    now: Shown
+    told: Shown | None
+    began: datetime
+    last: Alert
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What was looked at: whole kinds, or single keys. What lies outside stays as it is, since nobody looked."""
+
+    kinds: frozenset[str] = frozenset()
+    keys: frozenset[Key] = frozenset()
+
+    def holds(self, key: Key) -> bool:
+        """Whether a missing finding of this key means that its condition is over."""
+        return key[0] in self.kinds or key in self.keys
+
+
+def fold(alerts: Iterable[Alert]) -> dict[Key, Held]:
+    """The states that the table's numbered rows come to, in the order of their numbers."""
+    held: dict[Key, Held] = {}
+    for one in alerts:
+        if not one.number or one.at is None:
+            continue
+        before = held.get(one.key)
+        is_open = one.state != "cleared"
+        now = Shown(is_open, one.severity, int(one.data.get("rows", 0)), one.at)
+        goes_on = before is not None and before.now.is_open
+        began = before.began if before is not None and goes_on else one.at
+        told = now if one.data.get("told") else before.told if before is not None else None
+        held[one.key] = Held(now, told, began, one)
+    return held
+
+
+def step(
+    held: Mapping[Key, Held], findings: Sequence[Finding], scope: Scope, now: datetime, pause: timedelta
+) -> list[Alert]:
+    """The rows to record, unnumbered, in a fixed order; those with data.told are for people."""
+    found = {one.key: one for one in findings}
+    rows = [_open(held.get(key), one, now, pause) for key, one in sorted(found.items())]
+    gone = sorted(key for key, one in held.items() if scope.holds(key) and key not in found and one.now.is_open)
+    rows += [_over(held[key], now) for key in gone]
+    return [one for one in rows if one is not None]
+
+
+def numbered(alerts: Sequence[Alert], first: int) -> list[Alert]:
+    """The rows with their numbers, which grow from `first`."""
+    return [replace(one, data={**one.data, "number": first + place}) for place, one in enumerate(alerts)]
+
+
+def open_alerts(held: Mapping[Key, Held], kinds: Collection[str] = ()) -> list[Held]:
+    """What is open, the worst first, then the oldest."""
+    chosen = [one for one in held.values() if one.now.is_open and (not kinds or one.last.kind in kinds)]
+    return sorted(chosen, key=lambda one: (-SEVERITIES.index(one.now.severity), one.began, one.last.key))
+
+
+def _open(before: Held | None, one: Finding, now: datetime, pause: timedelta) -> Alert | None:
+    shown = Shown(True, one.severity, one.rows, now)
+    is_new = before is None or not before.now.is_open
+    if before is not None and not is_new and one.severity == before.now.severity:
+        # Fewer rows are no news; the most that there were stands, so that a wavering number is told once.
+        shown = replace(shown, rows=max(one.rows, before.now.rows))
+    told = before.told if before is not None else None
+    tells = not shown.like(told) and (_worse(shown, told) or told is None or now - told.at >= pause)
+    if not tells and before is not None and shown.like(before.now):
+        return None
+    began = now if before is None or is_new else before.began
+    starts = is_new or (tells and not (told is not None and told.is_open))
+    data: dict[str, Any] = {
+        **one.data,
+        "rows": shown.rows,
+        "told": tells,
+        "began": iso(one.since or began),
+        "look": list(one.look),
+    }
+    return Alert(one.kind, one.severity, one.entity, one.text, "raised" if starts else "changed", data, now)
+
+
+def _over(before: Held, now: datetime) -> Alert:
+    """The end is told at once, but only of what people were told to be open."""
+    tells = before.told is not None and before.told.is_open
+    last = before.last
+    data: dict[str, Any] = {"rows": before.now.rows, "told": tells, "began": last.data.get("began"), "look": []}
+    return Alert(last.kind, "info", last.entity, f"over: {last.text}", "cleared", data, now)
+
+
+def _worse(shown: Shown, told: Shown | None) -> bool:
+    """Whether the severity is above what people know of this very episode."""
+    if told is None or not told.is_open:
+        return False
+    return SEVERITIES.index(shown.severity) > SEVERITIES.index(told.severity)

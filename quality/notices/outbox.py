@@ -1,0 +1,102 @@
+"""The outbox: what is to be told, on disk until a channel has taken it. A channel that fails keeps its notices.
+
+A file for each notice and channel, `<lake>/_work/notices/<channel>/<number>-<place>-<id>.json`, and `_failing.json`
+beside them: how often the channel failed in a row, why, and when it is tried again. A draft is a notice whose events are not
+in the lake yet: it is known by a number above the lake's newest, and goes away if they never come to be there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lake.intents import sync_folder, work_folder
+from quality.notices.notice import Notice, read_notice
+
+MOST: Final = 10_000
+_FAILING: Final = "_failing.json"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A notice that a channel has not taken yet."""
+
+    path: Path
+    channel: str
+    number: int
+    notice: Notice
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A channel that did not take a notice: failures in a row, the last reason, seconds since 1970 of the next try."""
+
+    failures: int
+    why: str
+    next_s: float
+
+
+class Outbox:
+    """The files of one lake's notices. Whoever changes them holds the lease of the alerts."""
+
+    def __init__(self, lake: Path) -> None:
+        """`lake` is the lake's local path (of one in an object store: its home)."""
+        self._root = work_folder(lake, "notices")
+
+    def put(self, channel: str, number: int, notice: Notice, place: int = 0) -> bool:
+        """Keep a notice for a channel, durably; the same again replaces itself. False where the box is full.
+
+        They are taken in the order of `number`, those of one number in that of `place`.
+        """
+        folder = self._root / channel
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{number:012d}-{place:04d}-{notice.id}.json"
+        if not path.exists() and len(list(folder.glob("[0-9]*.json"))) >= MOST:
+            return False
+        _write(path, {"number": number, "notice": json.loads(notice.body())})
+        return True
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Every kept notice, by channel and number."""
+        for path in sorted(self._root.glob("*/[0-9]*.json")):
+            told = json.loads(path.read_text(encoding="utf-8"))
+            yield Waiting(path, path.parent.name, int(told["number"]), read_notice(told["notice"]))
+
+    def drop_drafts(self, last: int) -> None:
+        """Take away the notices whose events were never recorded."""
+        for one in list(self.waiting()):
+            if one.number > last:
+                self.drop(one)
+
+    def drop(self, one: Waiting) -> None:
+        """Forget a notice that was taken."""
+        one.path.unlink(missing_ok=True)
+        sync_folder(one.path.parent)
+
+    def failing(self) -> dict[str, Failing]:
+        """The channels that failed the last time, by name."""
+        found = sorted(self._root.glob(f"*/{_FAILING}"))
+        return {path.parent.name: Failing(**json.loads(path.read_text(encoding="utf-8"))) for path in found}
+
+    def note(self, channel: str, failing: Failing | None) -> None:
+        """Remember that a channel failed, or (None) that it works again."""
+        folder = self._root / channel
+        folder.mkdir(exist_ok=True)
+        if failing is None:
+            (folder / _FAILING).unlink(missing_ok=True)
+        else:
+            _write(folder / _FAILING, asdict(failing))
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(content, file, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    sync_folder(path.parent)
