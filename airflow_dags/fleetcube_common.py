@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -119,7 +120,7 @@ class Verb(BaseOperator):
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=environ(),
+            env=environ(engine_of_builds()),
             cwd=Variable.get("FLEETCUBE_FOLDER", None),
         )
         told = Thread(target=self._log_lines, args=(self._child.stderr,), daemon=True)
@@ -157,14 +158,19 @@ class Verb(BaseOperator):
         raise RuntimeError(f"{verb} ended with {code}; what it said is above.")
 
 
-def environ() -> dict[str, str]:
-    """What a verb sees of this process's environment: nothing of Airflow's, and the lake and engine that are set."""
+def environ(engine: str = "duckdb") -> dict[str, str]:
+    """What a verb sees of this process's environment: nothing of Airflow's, and where the lake and the page are."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "PYTHON"))}
-    engine = Variable.get("FLEETCUBE_ENGINE", "duckdb")
-    if engine not in _ENGINES:
-        raise AirflowFailException(f"The Variable FLEETCUBE_ENGINE can't be {engine!r}: choose one of {_ENGINES}.")
     own = {name: Variable.get(name) for name in ("FLEETCUBE_LAKE", "FLEETCUBE_VERDICT_LINK")}
     return {**kept, **own, "FLEETCUBE_ENGINE": engine, "FLEETCUBE_LOG": "text"}
+
+
+def engine_of_builds() -> str:
+    """The Variable that says what builds."""
+    engine = str(Variable.get("FLEETCUBE_ENGINE", "duckdb"))
+    if engine not in _ENGINES:
+        raise AirflowFailException(f"The Variable FLEETCUBE_ENGINE can't be {engine!r}: choose one of {_ENGINES}.")
+    return engine
 
 
 def names_of(found: Any) -> Iterator[str]:
@@ -175,17 +181,20 @@ def names_of(found: Any) -> Iterator[str]:
         yield name
 
 
-def late_after(minutes: int, *, of_interval: bool = False) -> DeadlineAlert:
+def late_after(minutes: int, *, of_interval: bool = False) -> DeadlineAlert | None:
     """A notice for a run that has not ended so long after it was queued, or after its interval has begun."""
+    if sys.argv[1:3] == ["dags", "test"]:
+        # Airflow 3.3.2 can't end such a run where the DAG has a deadline: it looks for the stored one.
+        return None
     since = DeadlineReference.DAGRUN_LOGICAL_DATE if of_interval else DeadlineReference.DAGRUN_QUEUED_AT
     return DeadlineAlert(since, timedelta(minutes=minutes), SyncCallback(tell_late, {"minutes": minutes}))
 
 
 def tell_late(context: Any = None, minutes: int = 0, **_: Any) -> None:
-    """Callback of a deadline: the run is still on its way."""
+    """Callback of a deadline: the run is still on its way. Airflow lets it read no Variable but the environment's."""
     run = (context or {}).get("dag_run") or {}
-    dag_id, run_id = _of(run, "dag_id"), _of(run, "run_id")
-    _notify("late", "warning", dag_id, f"Run {run_id} of {dag_id} has not ended after {minutes} minutes.")
+    dag_id = _of(run, "dag_id")
+    _notify("overdue", "warning", dag_id, f"Run {_of(run, 'dag_run_id')} of {dag_id} has not ended after {minutes} minutes.")
 
 
 def tell_failure(context: Any) -> None:
@@ -200,7 +209,7 @@ def tell_failure(context: Any) -> None:
 def tell_success(context: Any) -> None:
     """Callback of a run that went well: what was told of this DAG is over."""
     entity = f"airflow/{_of(context['dag_run'], 'dag_id')}"
-    told = json.loads(_cli(["alerts", "list", "--kind", "task", "--kind", "late", "--format", "json"]))["alerts"]
+    told = json.loads(_cli(["alerts", "list", "--kind", "task", "--kind", "overdue", "--format", "json"]))["alerts"]
     for kind in sorted({one["kind"] for one in told if one["entity"] == entity}):
         _cli(["notify", "--kind", kind, "--entity", entity, "--over"])
 

@@ -15,7 +15,9 @@ from fleetcube.cli import VERBS, cli
 from lake.reference import facts_markdown, metrics_markdown
 from lake.settings import Settings
 
-EXIT_CODES = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 blocked by the gate, 4 busy (another process is at it)."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 blocked by the gate, 4 busy (another process is at it)."
+)
 DOCS = Path(__file__).parent.parent / "docs"
 
 

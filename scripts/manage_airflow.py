@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from fleetcube.daemons import Daemons, listens, wait_until
+from fleetcube.pipeline import Pipeline
 from lake.errors import ConfigError, FleetcubeError
 from lake.places import address, is_remote
 from lake.settings import Settings, load_settings
@@ -32,6 +33,8 @@ ADMIN: Final = "admin"
 # In the order of their start. No triggerer: no task of ours is deferred.
 PARTS: Final = ("api-server", "scheduler", "dag-processor")
 _DATABASE: Final = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+# What is set already in the environment is kept.
+_GIVEN: Final = ("AIRFLOW__", "AIRFLOW_VAR_")
 _UP_S: Final = 240.0
 
 
@@ -46,13 +49,8 @@ class Airflow:
 
     def start(self) -> None:
         """Make what is missing, start what does not run, and say where it is."""
-        if not (BIN / "airflow").exists():
-            raise ConfigError("Airflow is not installed.", where=str(BIN), todo="Run `make airflow`.")
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.home.chmod(0o700)
+        made = self._prepare()
         self._port()
-        made = self._password()
-        self._migrate()
         for part in PARTS:
             self.daemons.start(part, [str(BIN / "airflow"), part, *self._options(part)], self.environ(), self.home)
         wait_until(self._is_healthy, _UP_S, f"Airflow does not come up; see {self.home}/*.log")
@@ -67,12 +65,15 @@ class Airflow:
 
     def cli(self, arguments: list[str]) -> int:
         """Airflow's own command line over this Airflow: backfills, Variables, test runs."""
+        self._prepare()
+        kept = self.home / "port"
+        self.port = int(kept.read_text()) if kept.exists() else self.port
         return subprocess.run(
             [str(BIN / "airflow"), *arguments], env=self.environ(), cwd=self.home, check=False
         ).returncode
 
     def environ(self) -> dict[str, str]:
-        """Airflow's settings; those that are set already as AIRFLOW__… variables are kept."""
+        """Airflow's settings, over those of this process."""
         page = f"http://{HOST}:{self.port}"
         own = {
             "AIRFLOW_HOME": str(self.home),
@@ -107,7 +108,7 @@ class Airflow:
         }
         if os.environ.get("FLEETCUBE_CONFIG"):
             own["FLEETCUBE_CONFIG"] = str(Path(os.environ["FLEETCUBE_CONFIG"]).resolve())
-        given = {name: value for name, value in os.environ.items() if name not in own or name.startswith("AIRFLOW__")}
+        given = {name: value for name, value in os.environ.items() if name not in own or name.startswith(_GIVEN)}
         return {**own, **given}
 
     @property
@@ -122,6 +123,17 @@ class Airflow:
     def _options(self, part: str) -> list[str]:
         # The log server of a scheduler listens on every address; the page reads the logs as files.
         return ["--skip-serve-logs"] if part == "scheduler" else []
+
+    def _prepare(self) -> str:
+        """Folder, lake, secrets and metadata; gives the administrator's password if it is made now."""
+        if not (BIN / "airflow").exists():
+            raise ConfigError("Airflow is not installed.", where=str(BIN), todo="Run `make airflow`.")
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home.chmod(0o700)
+        Pipeline(self.settings)  # makes the lake, if there is none yet
+        made = self._password()
+        self._migrate()
+        return made
 
     def _port(self) -> None:
         """The port that this Airflow already runs on is the one that counts; else the asked one must be free."""
