@@ -194,7 +194,8 @@ def tell_late(context: Any = None, minutes: int = 0, **_: Any) -> None:
     """Callback of a deadline: the run is still on its way. Airflow lets it read no Variable but the environment's."""
     run = (context or {}).get("dag_run") or {}
     dag_id = _of(run, "dag_id")
-    _notify("overdue", "warning", dag_id, f"Run {_of(run, 'dag_run_id')} of {dag_id} has not ended after {minutes} minutes.")
+    text = f"Run {_of(run, 'dag_run_id')} of {dag_id} has not ended after {minutes} minutes."
+    _notify("late", "warning", dag_id, text)
 
 
 def tell_failure(context: Any) -> None:
@@ -209,7 +210,7 @@ def tell_failure(context: Any) -> None:
 def tell_success(context: Any) -> None:
     """Callback of a run that went well: what was told of this DAG is over."""
     entity = f"airflow/{_of(context['dag_run'], 'dag_id')}"
-    told = json.loads(_cli(["alerts", "list", "--kind", "task", "--kind", "overdue", "--format", "json"]))["alerts"]
+    told = json.loads(_cli(["alerts", "list", "--kind", "task", "--kind", "late", "--format", "json"]))["alerts"]
     for kind in sorted({one["kind"] for one in told if one["entity"] == entity}):
         _cli(["notify", "--kind", kind, "--entity", entity, "--over"])
 

@@ -19,12 +19,13 @@ import click
 
 from cubes.suspicion import KIND, active_marks
 from fleetcube.cube_state import chosen_cubes
-from lake.alert_states import SEVERITIES, Finding, Scope, fold, numbered, step
+from lake.alert_states import fold, numbered, step
 from lake.alerts import Alert, last_number, read_alerts, record_numbered
 from lake.durations import named_seconds, seconds_of
 from lake.errors import FleetcubeError
 from lake.facts import load_facts
 from lake.faults import faultpoint
+from lake.findings import SEVERITIES, Finding, Scope
 from lake.lease import Busy, lease
 from lake.places import address
 from lake.times import iso, utc_now
@@ -41,7 +42,7 @@ _LOG: Final = logging.getLogger(__name__)
 _ANSWERS_LAST: Final = timedelta(days=1)
 _WAIT_S: Final = 20.0
 # Kinds whose states are found here, and by nobody else.
-WATCHED: Final = ("gate", "gap", "host", "fact", "step", "verify", "cells", "answers", "watch", "late", "test")
+WATCHED: Final = ("gate", "gap", "host", "fact", "step", "verify", "cells", "answers", "watch", "test")
 Watcher = Callable[[], list[Finding]]
 
 
@@ -99,7 +100,17 @@ def report(
 
 def notifier_of(settings: Settings) -> Notifier:
     """The notifier of the settings' lake, with the channels of its notices.yaml."""
-    return Notifier(settings.lake, load_channels(settings.notices_file), say)
+    return Notifier(
+        settings.lake, load_channels(settings.notices_file), lambda form, told: say(form or settings.log, told)
+    )
+
+
+def untold(settings: Settings) -> list[str]:
+    """What no channel has taken yet, and which channels fail, in words; or why that can't be said."""
+    try:
+        return list(notifier_of(settings).troubles())
+    except FleetcubeError as error:
+        return [f"the channels can't be read: {error}"]
 
 
 def say(form: str, told: Notice) -> None:
@@ -112,17 +123,21 @@ def notices_of(alerts: Sequence[Alert], lake: str) -> list[Notice]:
     groups: dict[tuple[str, str, str], list[Alert]] = {}
     for one in alerts:
         if one.data.get("told"):
-            groups.setdefault((one.kind, one.severity, one.state), []).append(one)
+            groups.setdefault((one.kind, str(one.data.get("was", one.severity)), one.state), []).append(one)
     made = []
     for head, members in sorted(groups.items(), key=lambda group: (-SEVERITIES.index(group[0][1]), group[0])):
         identity = hashlib.sha256(json.dumps([lake, head, [(one.number, one.entity) for one in members]]).encode())
         items = [
-            Item(one.entity, one.text, one.data["rows"], str(one.data["began"] or ""), tuple(one.data["look"]))
+            Item(one.entity, _told(one), one.data["rows"], str(one.data["began"] or ""), tuple(one.data["look"]))
             for one in members
         ]
         at = iso(members[0].at or utc_now())
         made.append(notice(identity.hexdigest()[:32], at, head, items, lake=lake))
     return made
+
+
+def _told(alert: Alert) -> str:
+    return f"over: {alert.text}" if alert.state == "cleared" else alert.text
 
 
 def _record(settings: Settings, duck: Duck, notifier: Notifier, changed: Sequence[Alert]) -> None:
@@ -146,7 +161,7 @@ def _watchers(settings: Settings, duck: Duck, now: datetime) -> dict[tuple[str, 
         ("fact",): lambda: watch.fact_findings(
             lake, now, named_seconds(settings.stale_facts, load_facts(), "setting stale_facts")
         ),
-        ("step", "verify"): lambda: watch.step_findings(duck, lake),
+        ("step", "verify"): lambda: _steps(settings, duck),
         ("cells",): lambda: _cells(settings, duck),
         ("answers",): lambda: _answers(settings, duck, now),
         ("host",): lambda: [],
@@ -157,6 +172,14 @@ def _watchers(settings: Settings, duck: Duck, now: datetime) -> dict[tuple[str, 
             duck, lake, now, silent_s=settings.silent_host_s, memory_s=memory_s
         )
     return found
+
+
+def _steps(settings: Settings, duck: Duck) -> list[Finding]:
+    """Failed steps, but for those of cubes that are declared no more: nothing will ever build them again."""
+    cubes = {cube.name for cube in chosen_cubes(settings)}
+    found = watch.step_findings(duck, settings.lake)
+    of_cubes = ("step/build/", "cube/")
+    return [one for one in found if not one.entity.startswith(of_cubes) or one.entity.rpartition("/")[2] in cubes]
 
 
 def _cells(settings: Settings, duck: Duck) -> list[Finding]:

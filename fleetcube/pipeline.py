@@ -134,12 +134,6 @@ class Pipeline:
             results += [one for one in (first, result) if one is not None and (one.kind != "none" or first is None)]
         return results
 
-    def upkeep(self) -> None:
-        """Merge the small files that rounds leave behind; tables whose writers are busy wait for the next time."""
-        from fleetcube.upkeep import compact_tables
-
-        compact_tables(self.settings, self.duck)
-
     def _fleet_lookups(self, fleet: Fleet, rows: dict[str, list[dict[str, str]]]) -> None:
         from lake.lookups import load_lookups
 

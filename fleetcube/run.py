@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from signal import SIGINT, SIGTERM, default_int_handler, getsignal, signal
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from fleetcube.alerting import check
 from fleetcube.run_steps import Done, Piece, pieces
-from lake.alert_states import Finding
 from lake.durations import named_seconds, told
 from lake.errors import FleetcubeError
 from lake.faults import faultpoint
+from lake.findings import Finding
 from lake.intents import read_intents, write_intent
 from lake.lease import Busy, lease
 from lake.times import EPOCH, iso, utc_now
@@ -54,21 +55,37 @@ class Round:
 class Loop:
     """Rounds of the chosen steps. `make` gives the pipeline, and a new one after an error that nobody expected."""
 
-    def __init__(self, make: Callable[[], Pipeline], steps: Sequence[str], *, every_s: int, progress: Progress) -> None:
-        """`every_s` seconds lie between rounds, which begin at multiples of it since 1970, UTC."""
+    def __init__(
+        self,
+        make: Callable[[], Pipeline],
+        steps: Sequence[str],
+        *,
+        every_s: int,
+        progress: Progress,
+        quiet: bool = False,
+    ) -> None:
+        """`every_s` seconds lie between rounds, which begin at multiples of it since 1970, UTC.
+
+        `quiet` leaves out what went well, but for a terminal's passing line.
+        """
         self._make, self._pipeline = make, make()
         self._steps = [step for step in STEPS if step in steps]
-        self._every_s, self._progress = every_s, progress
+        self._every_s, self._progress, self._quiet = every_s, progress, quiet
         own = named_seconds(self._pipeline.settings.run_intervals, STEPS, "setting run_intervals")
         self._intervals = {step: own.get(step, STEPS[step]) for step in self._steps}
         self._late: Finding | None = None
         self._broken = False
         self.stop = Event()
 
-    def run(self) -> None:
-        """Rounds until `stop` is set; one that takes too long is told, and the times that it missed are left out."""
+    def run(self, before: Callable[[], None] | None = None) -> None:
+        """Rounds until `stop` is set; one that takes too long is told, and the times that it missed are left out.
+
+        `before` runs before each round; what it raises ends the loop.
+        """
         start_s = self._next(time.time())
         while not self._wait_until(start_s):
+            if before is not None:
+                before()
             self.round()
             next_s = self._next(time.time())
             missed = int(next_s - start_s) // self._every_s - 1
@@ -88,7 +105,7 @@ class Loop:
             elif not self._intervals[step]:
                 self._step(step, 0, done)
             else:
-                self._slow(step, done)
+                self._attempt(step, Piece("interval", partial(self._slow, step, done)), done)
         return done
 
     def _step(self, step: str, slot: int, done: Round) -> bool:
@@ -107,19 +124,19 @@ class Loop:
             faultpoint("run.piece.after")
         return len(done.failed) + len(done.left) == before
 
-    def _slow(self, step: str, done: Round) -> None:
+    def _slow(self, step: str, done: Round) -> Done:
         """A step that is due once in its interval, by whichever loop comes first."""
         lake = self._pipeline.settings.lake
         slot = int(time.time()) // self._intervals[step]
         try:
             with lease(lake, f"run/{step}"):
-                if read_intents(lake, _COMPONENT).get(step, {}).get("slot") == slot:
-                    return
-                if self._step(step, slot, done):
+                is_due = read_intents(lake, _COMPONENT).get(step, {}).get("slot") != slot
+                if is_due and self._step(step, slot, done):
                     write_intent(lake, _COMPONENT, step, {"slot": slot})
                     faultpoint("run.slot.after")
         except Busy:
             self._progress.say(f"{step}: another loop is at it", step=step)
+        return Done()
 
     def _attempt(self, step: str, piece: Piece, done: Round) -> None:
         name, started = f"{step} {piece.subject}", time.monotonic()
@@ -151,7 +168,9 @@ class Loop:
         return Done("started anew")
 
     def _tell(self, step: str, subject: str, made: Done, started: float) -> None:
-        if made.text:
+        if made.text and self._quiet:
+            self._progress.note(f"{step} {subject}: {made.text}")
+        elif made.text:
             seconds = time.monotonic() - started
             more: dict[str, Any] = {"step": step, "subject": subject, "seconds": round(seconds, 3)}
             self._progress.say(f"{iso(utc_now())[11:19]} {step} {subject}: {made.text} [{seconds:.1f} s]", **more)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from cubes.suspicion import active_marks
-from fleetcube.alerting import notifier_of
+from fleetcube.alerting import untold
 from fleetcube.cube_state import chosen_cubes, cube_states
 from lake.alert_states import fold, open_alerts
 from lake.alerts import read_alerts
@@ -61,7 +61,7 @@ def lake_status(settings: Settings) -> dict[str, Any]:
         "suspects": (suspects := _suspects(settings, duck)),
         "unfinished": unfinished + (differ if running else []),
         "alerts": len(open_alerts(fold(read_alerts(duck, settings.lake)))),
-        "outbox": list(notifier_of(settings).troubles()),
+        "outbox": untold(settings),
         "problems": [*([] if running else differ), *suspects],
     }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGTERM, default_int_handler, signal
 
@@ -16,6 +16,7 @@ from fleetcube.children import Children, free_port
 from fleetcube.pipeline import Pipeline
 from fleetcube.progress import Progress
 from fleetcube.results import batch_text
+from fleetcube.run import Loop
 from fleetcube.tour import tour
 from ingestion.tokens import ensure_token
 from lake.places import address
@@ -23,8 +24,10 @@ from lake.settings import Settings
 from lake.shared import has_files
 
 _HOST = "127.0.0.1"
-_ROUND_S = 10.0
-_UPKEEP_ROUNDS = 30
+_ROUND_S = 10
+_STEPS = ("land", "gate", "build", "upkeep")
+# Rounds of 10 s make many small files.
+_INTERVALS = "upkeep=5m"
 _HOSTS, _REQUESTS = 16, 500_000
 
 
@@ -43,8 +46,10 @@ def run_up(settings: Settings, *, once: bool, days: int, seed: int) -> None:
         progress.say(f"  ready after {time.monotonic() - started:.0f} s")
         for line in tour(settings):
             click.echo(line)
+        # The rounds have an engine of their own, with all of the memory.
+        pipeline.duck.connection.close()
         if not once:
-            _keep_running(settings, pipeline, progress, children)
+            _keep_running(settings, progress, children)
 
 
 def _start_way_in(settings: Settings, children: Children, progress: Progress) -> None:
@@ -81,23 +86,17 @@ def _load(pipeline: Pipeline, progress: Progress, children: Children) -> None:
         pipeline.build()
 
 
-def _keep_running(settings: Settings, pipeline: Pipeline, progress: Progress, children: Children) -> None:
+def _keep_running(settings: Settings, progress: Progress, children: Children) -> None:
     """Serve SQL, and every few seconds land, gate and build what has come in since."""
     port = free_port(settings.serve_host, settings.serve_port)
     children.start("endpoint", "serve", "--lake", str(settings.lake), "--port", str(port))
     children.wait_for_port("endpoint", settings.serve_host, port)
     progress.say(f"\nSQL for psql and other clients:  psql -h {settings.serve_host} -p {port} fleet")
     progress.say("The agent's rows are landed, gated and built every 10 s. Ctrl-C ends it; `fleetcube up` goes on.")
-    for number in itertools.count(1):
-        time.sleep(_ROUND_S)
-        children.check()
-        landed = sum(batch.received for batch in pipeline.land())
-        if landed:
-            pipeline.gate()
-            pipeline.build()
-            progress.note(f"{landed} new rows of this host are in the cubes")
-        if number % _UPKEEP_ROUNDS == 0:
-            pipeline.upkeep()
+    often = replace(settings, run_intervals=settings.run_intervals or _INTERVALS)
+    Loop(lambda: Pipeline(often, progress.note), _STEPS, every_s=_ROUND_S, progress=progress, quiet=True).run(
+        children.check
+    )
 
 
 @contextmanager

@@ -9,37 +9,13 @@ state for longer than the pause, and nothing is said twice.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from lake.alerts import Alert
+from lake.findings import SEVERITIES, Finding, Key, Scope
 from lake.times import iso
-
-SEVERITIES: Final = ("info", "warning", "critical")
-Key = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A condition that holds now. `rows` counts what it is about, `since` is when it began, `look` says where to look.
-
-    Only `severity` and `rows` decide whether it has changed: texts tell ages, which grow by themselves.
-    """
-
-    kind: str
-    severity: str
-    entity: str
-    text: str
-    rows: int = 0
-    since: datetime | None = None
-    look: tuple[str, ...] = ()
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> Key:
-        """What alerts are grouped by."""
-        return self.kind, self.entity
 
 
 @dataclass(frozen=True)
@@ -65,18 +41,6 @@ class Held:
     told: Shown | None
     began: datetime
     last: Alert
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What was looked at: whole kinds, or single keys. What lies outside stays as it is, since nobody looked."""
-
-    kinds: frozenset[str] = frozenset()
-    keys: frozenset[Key] = frozenset()
-
-    def holds(self, key: Key) -> bool:
-        """Whether a missing finding of this key means that its condition is over."""
-        return key[0] in self.kinds or key in self.keys
 
 
 def fold(alerts: Iterable[Alert]) -> dict[Key, Held]:
@@ -143,8 +107,16 @@ def _over(before: Held, now: datetime) -> Alert:
     """The end is told at once, but only of what people were told to be open."""
     tells = before.told is not None and before.told.is_open
     last = before.last
-    data: dict[str, Any] = {"rows": before.now.rows, "told": tells, "began": last.data.get("began"), "look": []}
-    return Alert(last.kind, "info", last.entity, f"over: {last.text}", "cleared", data, now)
+    # The end goes the way that the beginning went.
+    was = before.told.severity if before.told is not None and tells else before.now.severity
+    data: dict[str, Any] = {
+        "rows": before.now.rows,
+        "told": tells,
+        "began": last.data.get("began"),
+        "look": [],
+        "was": was,
+    }
+    return Alert(last.kind, "info", last.entity, last.text, "cleared", data, now)
 
 
 def _worse(shown: Shown, told: Shown | None) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 from lake.delta import commit, open_snapshot
 from lake.duck import Duck, arrow_texts, duck_type
+from lake.lease import Busy, lease
 from lake.lookups import Lookup, LookupColumn, Row, checked_rows, load_lookups, read_rows
 from lake.parquet import parquet_texts, scan_parquet
 from lake.tables import lookup
+
+# Making a lookup takes a fraction of a second.
+_TRIES: Final = 150
+_WAIT_S: Final = 0.2
 
 
 def publish_lookup(lake: Path, duck: Duck, name: str, rows: Sequence[Row]) -> bool:
@@ -58,8 +65,22 @@ def ensure_lookups(lake: Path, duck: Duck, names: Iterable[str] | None = None) -
     for name, declared in load_lookups().items():
         wanted = names is None or name in names
         if wanted and (name == "metrics" or not open_snapshot(lake, lookup(name)).exists):
-            made += [name] if publish_lookup(lake, duck, name, declared.rows) else []
+            made += [name] if _made(lake, duck, name, declared.rows) else []
     return made
+
+
+def _made(lake: Path, duck: Duck, name: str, rows: Sequence[Row]) -> bool:
+    """Publish a lookup unless another process that starts on the same lake has done it, or does it just now."""
+    for left in reversed(range(_TRIES)):
+        try:
+            with lease(lake, lookup(name).key):
+                is_due = name == "metrics" or not open_snapshot(lake, lookup(name)).exists
+                return is_due and publish_lookup(lake, duck, name, rows)
+        except Busy:
+            if not left:
+                raise
+            time.sleep(_WAIT_S)
+    return False
 
 
 def _differs(duck: Duck, select: str, stored: str) -> bool:

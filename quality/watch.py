@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from lake.alert_states import Finding
 from lake.delta import open_snapshot
 from lake.duck import Duck, text_literal
 from lake.durations import told
 from lake.facts import load_facts
+from lake.findings import Finding
 from lake.ledger import ERROR
 from lake.tables import BATCHES, GAPS, LEDGER, lookup, trusted
 from lake.times import iso
@@ -24,6 +24,8 @@ from quality.verdict_page import page_path, page_place
 
 # A loss is a thing that was, so it is over when none has come for a day.
 _GAPS_LAST: Final = timedelta(days=1)
+# Steps that run by themselves. What a person tries by hand tells that person, and may never be tried again.
+_STEPS: Final = ("land", "gate", "build", "verify", "upkeep", "retain", "vacuum", "audit")
 
 
 def gate_findings(duck: Duck, lake: Path, link: str = "") -> list[Finding]:
@@ -90,14 +92,14 @@ def fact_findings(lake: Path, now: datetime, limits_s: Mapping[str, int]) -> lis
 
 
 def step_findings(duck: Duck, lake: Path) -> list[Finding]:
-    """Steps (verb and subject) whose newest row in the ledger says that they failed."""
+    """Steps that run by themselves (verb and subject) whose newest row in the ledger says that they failed."""
     rows = duck.sql(
         'SELECT step, subject, arg_max(outcome, "at"), max("at"), arg_max(detail, "at"), arg_max(rows, "at") '
         f"FROM {duck.scan(open_snapshot(lake, LEDGER))} GROUP BY step, subject ORDER BY step, subject"
     )
     found = []
     for verb, subject, outcome, at, detail, count in rows:
-        if outcome != "failed":
+        if outcome != "failed" or verb not in _STEPS:
             continue
         why = json.loads(detail or "{}").get(ERROR, "")
         if verb == "verify":

@@ -25,9 +25,9 @@ def alerts() -> None:
 def list_alerts(settings: Settings, kinds: tuple[str, ...], whole: bool, form: str) -> None:
     """What is open, the worst first, and what waits in the outbox for a channel that fails."""
     from fleetcube.alert_lists import alert_rows, alerts_text
-    from fleetcube.alerting import notifier_of
+    from fleetcube.alerting import untold
 
-    rows, troubles = alert_rows(settings, kinds, whole=whole), list(notifier_of(settings).troubles())
+    rows, troubles = alert_rows(settings, kinds, whole=whole), untold(settings)
     if form == "json":
         click.echo(json.dumps({"alerts": rows, "outbox": troubles}, indent=2))
         return
@@ -79,7 +79,7 @@ def test_channels(settings: Settings, names: tuple[str, ...], severity: str) -> 
 @click.option("--rows", default=0, type=click.IntRange(0), help="How many rows it is about.")
 @click.option("--look", multiple=True, help="Where to look: a command, path or address; may be given again.")
 @click.option("--over", is_flag=True, help="It is over: tells so where it was told before.")
-@with_settings()
+@with_settings(needs_lake=True)
 def notify(
     settings: Settings,
     *,
@@ -94,15 +94,14 @@ def notify(
     """Record that something is wrong (or --over), and tell people by the same rules as the lake's own alerts."""
     from fleetcube.alert_lists import check_names
     from fleetcube.alerting import report
-    from lake.alert_states import Finding, Scope
     from lake.duck import connect
     from lake.errors import TransportError
+    from lake.findings import Finding, Scope
 
     check_names(kind, entity)
     if not over and not text:
         raise click.UsageError("Say what happened with --text, or that it is over with --over.")
     found = [] if over else [Finding(kind, severity, entity, text, rows, look=look)]
-    settings.lake.mkdir(parents=True, exist_ok=True)
     failed = report(settings, connect(settings), found, Scope(keys=frozenset({(kind, entity)})))
     if failed:
         raise TransportError("; ".join(failed), todo="It is kept, and told by the next `run` or `alerts check`.")

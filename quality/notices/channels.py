@@ -1,63 +1,33 @@
-"""Channels, as notices.yaml declares them: checked values, with secrets that are read from files or the environment.
-
-A secret never stands in the YAML, is never shown, and its file must be its owner's alone.
-"""
+"""Channels and routes, as notices.yaml declares them: checked values."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
-import stat
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from lake.documents import read_document
-from lake.errors import ConfigError, did_you_mean
+from lake.errors import did_you_mean
 from quality.notices.notice import SEVERITIES
+from quality.notices.secret import Secret
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 _Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,500}$")]
 _Address = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;:\"\x00-\x1f]{1,64}@[^\s@<>,;:\"\x00-\x1f]{1,255}$")]
-_LEAST_SECRET: Final = 16
 
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Secret(_Closed):
-    """Where a secret is: `file` (mode 0600) or `env`, the name of a variable."""
-
-    file: Path | None = None
-    env: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,99}$")] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Secret:
-        if (self.file is None) == (self.env is None):
-            raise ValueError("give either file or env")
-        return self
-
-    def read(self, channel: str, *, least: int = 1) -> str:
-        """The secret itself. Errors: ConfigError where it is missing, too short, or readable by others."""
-        if self.env is not None:
-            value, where = os.environ.get(self.env, ""), f"environment variable {self.env}"
-        else:
-            assert self.file is not None
-            value, where = _text(self.file, channel), str(self.file)
-        if len(value) < least:
-            what = f"The secret of channel '{channel}' is missing or shorter than {least} characters."
-            raise ConfigError(what, where=where, todo="Put a long random text there.")
-        return value
-
-
 class LogChannel(_Closed):
-    """Lines on standard error: text or JSON."""
+    """Lines on standard error, as text or JSON; without `form` as the setting `log` says."""
 
     kind: Literal["log"]
-    form: Literal["text", "json"] = "text"
+    form: Literal["text", "json"] | None = None
 
 
 class WebhookChannel(_Closed):
@@ -82,7 +52,7 @@ class WebhookChannel(_Closed):
     @model_validator(mode="after")
     def _private(self) -> WebhookChannel:
         parts = urlsplit(self.url)
-        if parts.scheme == "http" and not self.plain and not is_loopback(parts.hostname or ""):
+        if parts.scheme == "http" and not self.plain and not _is_loopback(parts.hostname or ""):
             raise ValueError("http is not private: use https, or say plain: true")
         return self
 
@@ -106,7 +76,7 @@ class MailChannel(_Closed):
     def _private(self) -> MailChannel:
         if (self.user is None) != (self.password is None):
             raise ValueError("user and password go together")
-        if self.tls == "none" and not is_loopback(self.host) and (self.user is not None or not self.plain):
+        if self.tls == "none" and not _is_loopback(self.host) and (self.user is not None or not self.plain):
             raise ValueError("without TLS nothing is private: use starttls or tls (or plain: true without a user)")
         return self
 
@@ -154,22 +124,9 @@ def load_channels(path: Path) -> Channels:
     return found
 
 
-def is_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     """Whether a host's name or address is this host's own loopback."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _text(path: Path, channel: str) -> str:
-    try:
-        mode = path.stat().st_mode
-        value = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"The secret of channel '{channel}' can't be read: {type(error).__name__}."
-        raise ConfigError(what, where=str(path), todo="Make the file, with mode 0600.") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        what = f"The secret of channel '{channel}' can be read by others."
-        raise ConfigError(what, where=str(path), todo=f"Run `chmod 600 {path}`.")
-    return value

@@ -30,7 +30,7 @@ Say = Callable[[str, Notice], None]
 
 @dataclass(frozen=True)
 class Notifier:
-    """Notices of one lake over its channels. `say` writes a notice to the log in a form: text or json."""
+    """Notices of one lake over its channels. `say` writes a notice to the log: as text, json, or (empty) as usual."""
 
     lake: Path
     channels: Channels
@@ -78,7 +78,7 @@ class Notifier:
             if channel is None and name != LOG:
                 return "notices.yaml has no such channel any more.", False
             if channel is None or isinstance(channel, LogChannel):
-                self.say("text" if channel is None else channel.form, notice)
+                self.say("" if channel is None else channel.form or "", notice)
             elif isinstance(channel, WebhookChannel):
                 webhook.post(name, channel, notice)
             else:

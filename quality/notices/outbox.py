@@ -1,8 +1,8 @@
 """The outbox: what is to be told, on disk until a channel has taken it. A channel that fails keeps its notices.
 
 A file for each notice and channel, `<lake>/_work/notices/<channel>/<number>-<place>-<id>.json`, and `_failing.json`
-beside them: how often the channel failed in a row, why, and when it is tried again. A draft is a notice whose events are not
-in the lake yet: it is known by a number above the lake's newest, and goes away if they never come to be there.
+beside them: how often the channel failed in a row, why, and when it is tried again. A draft is a notice whose events
+are not in the lake yet: it is known by a number above the lake's newest, and goes away if they never come to be there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lake.errors import LakeError
 from lake.intents import sync_folder, work_folder
 from quality.notices.notice import Notice, read_notice
 
@@ -63,8 +64,9 @@ class Outbox:
     def waiting(self) -> Iterator[Waiting]:
         """Every kept notice, by channel and number."""
         for path in sorted(self._root.glob("*/[0-9]*.json")):
-            told = json.loads(path.read_text(encoding="utf-8"))
-            yield Waiting(path, path.parent.name, int(told["number"]), read_notice(told["notice"]))
+            told = _read(path)
+            if told is not None:
+                yield Waiting(path, path.parent.name, int(told["number"]), read_notice(told["notice"]))
 
     def drop_drafts(self, last: int) -> None:
         """Take away the notices whose events were never recorded."""
@@ -79,8 +81,8 @@ class Outbox:
 
     def failing(self) -> dict[str, Failing]:
         """The channels that failed the last time, by name."""
-        found = sorted(self._root.glob(f"*/{_FAILING}"))
-        return {path.parent.name: Failing(**json.loads(path.read_text(encoding="utf-8"))) for path in found}
+        found = {path.parent.name: _read(path) for path in sorted(self._root.glob(f"*/{_FAILING}"))}
+        return {name: Failing(**told) for name, told in found.items() if told is not None}
 
     def note(self, channel: str, failing: Failing | None) -> None:
         """Remember that a channel failed, or (None) that it works again."""
@@ -90,6 +92,18 @@ class Outbox:
             (folder / _FAILING).unlink(missing_ok=True)
         else:
             _write(folder / _FAILING, asdict(failing))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A file's content; None where whoever holds the lease has taken it away meanwhile."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return told
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        todo = "Move it away; its alert is in `fleetcube alerts list --all`."
+        raise LakeError(f"A kept notice is damaged: {error}.", where=str(path), todo=todo) from error
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -223,7 +223,7 @@ def test_late_runs_were_told_and_are_over(live: LiveAirflow) -> None:
     """The runs above were of long ago, so each had missed its deadline before it began."""
 
     def told() -> list[str]:
-        every = json.loads(cli(live, "alerts", "list", "--all", "--kind", "overdue", "--format", "json"))["alerts"]
+        every = json.loads(cli(live, "alerts", "list", "--all", "--kind", "late", "--format", "json"))["alerts"]
         return [one["state"] for one in every if one["entity"] == f"airflow/{LOAD}"]
 
     wait_for(lambda: "raised" in told() and told()[-1] == "cleared", "the notice, and its end")

@@ -18,10 +18,10 @@ from landed import land
 from noticeservers import Hook, hook, secret_file, verified
 
 from fleetcube.alerting import check, report
-from lake.alert_states import Finding, Scope
 from lake.alerts import Alert, read_alerts, record_alert
 from lake.duck import Duck, connect
 from lake.errors import LakeError
+from lake.findings import Finding, Scope
 from lake.ledger import ERROR, record
 from lake.settings import Settings
 from quality import watch
@@ -30,9 +30,9 @@ NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def pager(settings: Settings) -> Iterator[Hook]:
-    """A web server to which the lake's notices go."""
-    settings.lake.mkdir(parents=True, exist_ok=True)
+def pager(settings: Settings, duck: Duck) -> Iterator[Hook]:
+    """A web server to which the notices of a small lake go."""
+    land(settings, duck, "samples", [sample(boot="before")])
     secret = secret_file(settings.lake.parent)
     with hook() as server:
         settings.notices_file.write_text(
@@ -55,6 +55,7 @@ def test_what_is_wrong_is_told_once_by_kind_and_again_when_it_is_over(
     land(settings, duck, "samples", rows)
     gate(settings, duck)
     record(settings, duck, "build", "serving", outcome="failed", detail={ERROR: "disk full"})
+    record(settings, duck, "build", "a_cube_of_the_past", outcome="failed")
     assert check(settings, duck, now=NOW) == []
     assert titles(pager) == [
         "[critical] step: step/build/serving",
@@ -70,14 +71,13 @@ def test_what_is_wrong_is_told_once_by_kind_and_again_when_it_is_over(
     record(settings, duck, "build", "serving", rows=1)
     assert check(settings, duck, now=NOW + timedelta(minutes=10)) == []
     assert titles(pager)[3:] == [
-        "[info] fact: fact/samples (over)",
-        "[info] host: 29 of kind host (over)",
-        "[info] step: step/build/serving (over)",
+        "[critical] step: step/build/serving (over)",
+        "[warning] fact: fact/samples (over)",
+        "[warning] host: 29 of kind host (over)",
     ]
 
 
 def test_a_channel_that_is_down_loses_nothing(settings: Settings, duck: Duck, pager: Hook) -> None:
-    land(settings, duck, "samples", [sample()])
     pager.answers = [500, 200]
     scope = Scope(keys=frozenset({("task", "dag/x")}))
     [failed] = report(settings, duck, [Finding("task", "critical", "dag/x", "broken")], scope, now=NOW)
@@ -108,7 +108,7 @@ def test_what_can_t_be_watched_stays_as_it_is(
     assert trouble == "step, verify: not watched: the ledger can't be read"
     assert titles(pager) == ["[critical] step: step/build/serving", "[warning] watch: lake"]
     assert check(settings, duck, now=NOW + timedelta(hours=2)) == []
-    assert titles(pager)[2:] == ["[info] watch: lake (over)"]
+    assert titles(pager)[2:] == ["[warning] watch: lake (over)"]
 
 
 def test_answers_that_differed_are_told_for_a_day(settings: Settings, duck: Duck, pager: Hook) -> None:
@@ -118,7 +118,7 @@ def test_answers_that_differed_are_told_for_a_day(settings: Settings, duck: Duck
     check(settings, duck, now=now)
     assert titles(pager) == ["[critical] answers: cube/serving"]
     check(settings, duck, now=now + timedelta(hours=25))
-    assert titles(pager)[1:] == ["[info] answers: cube/serving (over)"]
+    assert titles(pager)[1:] == ["[critical] answers: cube/serving (over)"]
 
 
 ARGUMENTS = ("notify", "--kind", "task", "--entity", "dag/load", "--text", "it $(broke); `now`", "--look", "log")
@@ -145,7 +145,13 @@ def test_many_tellers_at_once_tell_once(settings: Settings, pager: Hook) -> None
     assert [code for _, code in ends] == [0] * 4, ends
     assert titles(pager) == ["[critical] task: dag/load"]
     assert fleetcube(settings.lake, *ARGUMENTS[:5], "--over").returncode == 0
-    assert titles(pager)[1:] == ["[info] task: dag/load (over)"]
+    assert titles(pager)[1:] == ["[critical] task: dag/load (over)"]
+
+
+def test_a_wrong_lake_is_no_place_for_an_alert(tmp_path: Path) -> None:
+    done = fleetcube(tmp_path / "typo", *ARGUMENTS)
+    assert (done.returncode, "There is no lake here." in done.stderr) == (1, True)
+    assert not (tmp_path / "typo").exists()
 
 
 MISTAKES = [
@@ -162,6 +168,15 @@ def test_mistakes(settings: Settings, pager: Hook, arguments: tuple[str, ...], c
     done = fleetcube(settings.lake, *arguments)
     assert (done.returncode, told in done.stderr) == (code, True), done.stderr
     assert pager.taken == []
+
+
+def test_broken_channels_hide_nothing_else(settings: Settings, pager: Hook) -> None:
+    settings.notices_file.write_text("channels: {ops: {kind: log, fomr: json}}\nroutes: [{to: [ops]}]\n")
+    told = "notices.yaml:1: field channels.ops.log.fomr: unknown field"
+    for verb in (("status",), ("alerts", "list")):
+        done = fleetcube(settings.lake, *verb)
+        assert (done.returncode, told in done.stdout) == (0, True), done.stderr
+    assert told in fleetcube(settings.lake, "alerts", "check").stderr
 
 
 def test_channels_are_tested(settings: Settings, pager: Hook) -> None:

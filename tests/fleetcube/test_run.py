@@ -21,7 +21,8 @@ from lake.alert_states import fold, open_alerts
 from lake.alerts import read_alerts
 from lake.duck import Duck
 from lake.errors import LakeError
-from lake.lease import lease
+from lake.intents import work_folder
+from lake.lease import Busy, lease
 from lake.settings import Settings
 
 Work = dict[str, list[tuple[str, Callable[[], Done]]]]
@@ -163,6 +164,21 @@ def test_slow_steps_are_done_once_in_their_interval_by_whoever_comes_first(
     assert lines(loops[0])[-1] == "upkeep: another loop is at it"
 
 
+def test_a_damaged_note_of_the_last_time_is_told_and_ends_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    work: Work = {
+        name: [("lake", lambda name=name: done.append(name) or Done())] for name in ("land", "upkeep", "vacuum")
+    }
+    loop = loop_of(settings, monkeypatch, "land,upkeep,vacuum", work)
+    work_folder(settings.lake, "run").joinpath("upkeep.json").write_text("torn")
+    assert loop.round().failed == ["upkeep interval", "vacuum interval"]
+    assert any("The intent file is damaged" in line and "Move it away" in line for line in lines(loop))
+    assert loop.round().failed == ["upkeep interval", "vacuum interval"]
+    assert done == ["land", "land"]
+
+
 def test_a_signal_ends_it_between_pieces_and_a_second_one_at_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,11 +222,6 @@ def test_the_ledger_tells_of_failures_and_of_what_works_again(
         pass
     with pipeline.timed("build", "serving"):
         pass
-    with (
-        lease(settings.lake, "x"),
-        pytest.raises(LakeError),
-        pipeline.timed("build", "serving"),
-        lease(settings.lake, "x"),
-    ):
+    with lease(settings.lake, "x"), pytest.raises(Busy), pipeline.timed("build", "serving"), lease(settings.lake, "x"):
         pass
     assert outcomes() == [("failed", '{"error":"no space"}'), ("done", "{}")]

@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.alert_states import Finding, Scope, fold, numbered, open_alerts, step
+from lake.alert_states import fold, numbered, open_alerts, step
 from lake.alerts import Alert
+from lake.findings import Finding, Scope
 
 START = datetime(2026, 11, 30, tzinfo=UTC)
 PAUSE = timedelta(minutes=15)

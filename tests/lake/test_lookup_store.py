@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 from lake.delta import open_snapshot
-from lake.duck import Duck
+from lake.duck import Duck, connect
 from lake.lookup_store import ensure_lookups, publish_lookup
 from lake.lookups import load_lookups
 from lake.settings import Settings
@@ -31,3 +32,9 @@ def test_own_rows_replace_and_an_equal_load_changes_nothing(settings: Settings, 
     assert publish_lookup(settings.lake, duck, "sites", rows[:1])
     after = open_snapshot(settings.lake, lookup("sites"))
     assert (after.version, after.rows) == (version + 1, 1)
+
+
+def test_two_that_start_on_one_lake_make_its_lookups_once(settings: Settings) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: ensure_lookups(settings.lake, connect(settings)), range(2)))
+    assert sorted(made[0] + made[1]) == sorted(load_lookups())

@@ -139,6 +139,7 @@ def test_failed_steps_until_they_work(settings: Settings, duck: Duck) -> None:
     record(settings, duck, "build", "serving", outcome="failed", detail={ERROR: "disk full"})
     record(settings, duck, "verify", "serving", outcome="failed", rows=3, detail={ERROR: "3 differ"})
     record(settings, duck, "land", "inbox", rows=3)
+    record(settings, duck, "replay", "online-log", outcome="failed")
     step, verified = step_findings(duck, settings.lake)
     assert (step.kind, step.entity, step.text) == ("step", "step/build/serving", "build of serving failed: disk full")
     assert (verified.kind, verified.entity, verified.rows) == ("verify", "cube/serving", 3)

@@ -62,6 +62,7 @@ _SLOW: Final = (
     "lake/test_duck.py::test_a_division",
     "lake/test_duck.py::test_an_average_is_the",
     "quality/test_corrections.py",
+    "quality/notices/test_webhook.py::test_a_slow",
     "quality/test_gate.py::test_order_splits",
 )
 # Tests that kill a process say so in their names.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from noticeservers import hook, mail_server, secret_file
 
+from lake.errors import LakeError
 from quality.notices import outbox as boxes
 from quality.notices.channels import Channels
 from quality.notices.notice import Item, Notice, notice
@@ -92,6 +93,16 @@ def test_what_no_route_takes_and_what_lost_its_channel_is_told(tmp_path: Path) -
             f"channel {name}: notices.yaml has no such channel any more." for name in ("ops", "pager")
         ]
         assert len(bare.troubles()) == 2
+
+
+def test_a_damaged_notice_is_named(tmp_path: Path) -> None:
+    with hook() as server:
+        site = Site(tmp_path, server.port)
+        site.notifier.keep(made(1), 1)
+        [path] = (tmp_path / "_work" / "notices" / "pager").glob("*.json")
+        path.write_text("{")
+        with pytest.raises(LakeError, match=r"pager/0.*A kept notice is damaged.*Move it away"):
+            site.notifier.deliver()
 
 
 def test_a_full_outbox_says_so(

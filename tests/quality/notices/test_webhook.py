@@ -12,8 +12,9 @@ from noticeservers import SECRET, Hook, hook, secret_file, verified
 
 from fleetcube.children import free_port
 from lake.errors import ConfigError, TransportError
-from quality.notices.channels import Secret, WebhookChannel
+from quality.notices.channels import WebhookChannel
 from quality.notices.notice import Item, notice
+from quality.notices.secret import Secret
 from quality.notices.webhook import post
 
 NOTICE = notice("0123abcd", "2026-11-30T01:00:00Z", ("gate", "critical", "raised"), [Item("fact/x", "blöcked", 3)])
