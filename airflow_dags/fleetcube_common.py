@@ -44,7 +44,7 @@ TASKS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=5),
 }
 _USAGE, _BLOCKED, _BUSY = 2, 3, 4
-_BUSY_WAIT_S = 5.0
+_BUSY_WAIT_S, _BUSY_MOST_S = 5.0, 1800.0
 _GRACE_S = 20.0
 _ENGINES = ("duckdb", "spark")
 
@@ -86,7 +86,7 @@ class Verb(BaseOperator):
         """Run the verb; while another process is at the same work, wait for it."""
         arguments = [str(one) for one in self.arguments(context)]
         started = time.monotonic()
-        while (code := self._run(arguments)) == _BUSY:
+        while (code := self._run(arguments)) == _BUSY and time.monotonic() - started < _BUSY_MOST_S:
             self.log.info("another process is at it; again in %.0f s", _BUSY_WAIT_S)
             time.sleep(_BUSY_WAIT_S)
         seconds = round(time.monotonic() - started, 3)

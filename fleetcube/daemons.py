@@ -39,6 +39,7 @@ class Daemons:
                 start_new_session=True,
             )
         self._pid_file(name).write_text(f"{child.pid} {_birth(child.pid)}")
+        child.returncode = 0  # it outlives us: nobody here waits for it
 
     def pid(self, name: str) -> int | None:
         """The process that was started under this name, if it still runs: numbers are given anew after a restart."""

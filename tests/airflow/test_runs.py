@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflowlive import ROOT, LiveAirflow, send
+from states import lake_state
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
 LOOK = ROOT / "tests" / "data" / "airflow" / "look_at_dags.py"
@@ -95,3 +96,17 @@ def test_each_runs_on_a_lake(quiet: LiveAirflow) -> None:
         assert done.returncode == 0, text[-6000:]
         for words in told:
             assert words in text, (dag, words, text[-6000:])
+
+
+@pytest.mark.spark
+def test_spark_builds_where_the_variable_says_so(quiet: LiveAirflow) -> None:
+    """The same cells: what DuckDB has built of a part is what Spark adds to, and every cell holds."""
+    send(quiet.lake, 2)
+    for dag, engine, told in (
+        ("fleetcube_load", "duckdb", "samples batch 2 passed"),
+        ("fleetcube_cubes", "spark", "serving: build 3 of 20 rows"),
+        ("fleetcube_cubes", "postgres", "can't be 'postgres'"),
+    ):
+        done = quiet.launch("cli", "dags", "test", dag, variables={"FLEETCUBE_ENGINE": engine})
+        assert told in done.stdout + done.stderr, (done.stdout + done.stderr)[-6000:]
+    lake_state(quiet.lake)

@@ -72,11 +72,12 @@ class LiveAirflow:
         own = {"AIRFLOW_VAR_FLEETCUBE_COMMAND": str(self._command), "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1"}
         return {**kept, **own}
 
-    def launch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the launcher."""
+    def launch(self, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the launcher; `variables` are Airflow's."""
+        environ = self.environ() | {f"AIRFLOW_VAR_{name}": value for name, value in (variables or {}).items()}
         command = [sys.executable, str(LAUNCHER), "--lake", str(self.lake), "--port", str(self.port), *arguments]
         return subprocess.run(
-            command, env=self.environ(), cwd=self.folder, capture_output=True, text=True, timeout=400, check=False
+            command, env=environ, cwd=self.folder, capture_output=True, text=True, timeout=400, check=False
         )
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
