@@ -50,7 +50,7 @@ _ENGINES = ("duckdb", "spark")
 
 
 class Blocked(AirflowFailException):
-    """The gate stopped a batch: trying again changes nothing, and the gate has told people itself."""
+    """The gate stopped a batch: trying again changes nothing, and the task `alerts` tells people."""
 
 
 class VerdictLink(BaseOperatorLink):
@@ -75,7 +75,7 @@ class Verb(BaseOperator):
         super().__init__(**more)
         self.verb = verb
         self.verdict = ""
-        self._found: list[Any] = []
+        self._found: list[dict[str, Any]] = []
         self._child: subprocess.Popen[str] | None = None
 
     def arguments(self, context: Any) -> Sequence[str]:
@@ -96,7 +96,7 @@ class Verb(BaseOperator):
         self._raise(code, arguments)
         return self.result(context, self._found)
 
-    def result(self, context: Any, found: list[Any]) -> Any:
+    def result(self, context: Any, found: list[dict[str, Any]]) -> Any:
         """What the task hands on, made of the JSON values that the verb has printed."""
         return found
 
@@ -110,11 +110,10 @@ class Verb(BaseOperator):
                 self._child.kill()
 
     def _run(self, arguments: list[str]) -> int:
-        command = [Variable.get("FLEETCUBE_COMMAND"), *arguments]
-        self.log.info("runs %s", command)
+        self.log.info("runs %s", ["fleetcube", *arguments])
         self._found = []
         self._child = subprocess.Popen(
-            command,
+            [Variable.get("FLEETCUBE_COMMAND"), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -126,13 +125,9 @@ class Verb(BaseOperator):
         told = Thread(target=self._log_lines, args=(self._child.stderr,), daemon=True)
         told.start()
         for line in self._child.stdout or ():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                self.log.info(line.rstrip())
-                continue
-            self._found.append(value)
-            self.log.info(value["text"] if isinstance(value, dict) and "text" in value else line.rstrip())
+            value = json.loads(line) if line.startswith("{") else {}
+            self._found += [value] if value else []
+            self.log.info(value.get("text") or line.rstrip())
         told.join()
         return self._child.wait()
 
@@ -142,7 +137,7 @@ class Verb(BaseOperator):
 
     def _show_verdicts(self) -> None:
         """Tell of the verdicts' pages at the log's end, a blocked batch last; the button leads to that one."""
-        pages = [one for one in self._found if isinstance(one, dict) and one.get("page")]
+        pages = [one for one in self._found if one.get("page")]
         for one in sorted(pages, key=lambda one: one["verdict"] == "blocked"):
             self.log.warning("%s batch %s is %s; verdict: %s", one["fact"], one["batch"], one["verdict"], one["page"])
             self.verdict = one["page"]
@@ -176,7 +171,7 @@ def engine_of_builds() -> str:
 def names_of(found: Any) -> Iterator[str]:
     """Names out of a verb's JSON or a run's parameters, each checked: nothing else becomes an argument."""
     for name in found or ():
-        if not isinstance(name, str) or not re.match(NAME, name):
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
             raise AirflowFailException(f"{name!r} is no name of a fact or cube.")
         yield name
 
@@ -199,7 +194,7 @@ def tell_late(context: Any = None, minutes: int = 0, **_: Any) -> None:
 
 
 def tell_failure(context: Any) -> None:
-    """Callback of a task that has failed for good; of a blocked batch the gate itself has told."""
+    """Callback of a task that has failed for good; of a blocked batch the task `alerts` tells."""
     if isinstance(context.get("exception"), Blocked):
         return
     ti = context["ti"]

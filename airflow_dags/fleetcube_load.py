@@ -24,10 +24,9 @@ class Land(common.Verb):
     """`fleetcube land`; gives the facts that wait for the gate, or whose cubes wait for a build."""
 
     def result(self, context: Any, found: list[Any]) -> list[str]:
-        """The names of these facts; all of them where blocked batches are to be judged again."""
-        if context["params"]["retry_blocked"]:
-            return sorted(common.names_of(found[0]["facts"]))
-        return sorted({*common.names_of(found[0]["due"]["gate"]), *common.names_of(found[0]["due"]["build"])})
+        """The names of these facts, and of those with a blocked batch where it is to be judged again."""
+        kinds = ("gate", "build", "blocked") if context["params"]["retry_blocked"] else ("gate", "build")
+        return sorted({name for kind in kinds for name in common.names_of(found[0]["due"][kind])})
 
 
 class Gate(common.Verb):

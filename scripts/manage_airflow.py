@@ -65,7 +65,8 @@ class Airflow:
 
     def cli(self, arguments: list[str]) -> int:
         """Airflow's own command line over this Airflow: backfills, Variables, test runs."""
-        self._prepare()
+        if made := self._prepare():
+            print(f"Airflow: user {ADMIN}, password {made} (kept in {self._passwords})", file=sys.stderr)
         kept = self.home / "port"
         self.port = int(kept.read_text()) if kept.exists() else self.port
         return subprocess.run(

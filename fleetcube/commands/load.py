@@ -75,10 +75,9 @@ def land(settings: Settings, notify: bool, form: str) -> None:
         landed = pipeline.land()
     if form == "json":
         from fleetcube.due import due
-        from lake.facts import load_facts
 
         found = [{"fact": one.fact, "batch": one.batch, "received": one.received} for one in landed]
-        click.echo(json.dumps({"landed": found, "due": vars(due(settings)), "facts": list(load_facts())}))
+        click.echo(json.dumps({"landed": found, "due": vars(due(settings))}))
         return
     for batch in landed:
         click.echo(f"{batch.fact}: batch {batch.batch}, {batch.received:,} rows landed.")

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from fleetcube.cli import cli
 from fleetcube.due import Due, due
+from lake.errors import GateBlocked
 from lake.intents import write_intent
 from lake.settings import Settings
 
@@ -24,7 +25,7 @@ def test_what_waits_is_known_after_each_step(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     send(lake, 1)
     [landed] = run(lake, "land", "--format", "json")
-    assert landed["due"] == {"gate": ["requests", "samples"], "build": {}}
+    assert landed["due"] == {"gate": ["requests", "samples"], "build": {}, "blocked": []}
     judged = run(lake, "gate", "--format", "json")
     assert {one["fact"] for one in judged} == {"requests", "samples"}
     assert all(one["page"] is None or one["verdict"] == "warned" for one in judged)
@@ -46,3 +47,15 @@ def test_a_gate_that_was_killed_waits(tmp_path: Path) -> None:
     run(lake, "gate", "--format", "json")
     write_intent(lake, "gate", "requests", {"step": "audit", "job": {}})
     assert due(Settings(lake=lake)).gate == ("requests",)
+
+
+def test_a_batch_that_is_held_back_waits_for_a_person(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    send(lake, 1, metric="made.up", rows=100)
+    run(lake, "land", "--format", "json")
+    done = CliRunner().invoke(cli, ["gate", "samples", "--format", "json", "--lake", str(lake)])
+    assert isinstance(done.exception, GateBlocked)
+    [judged] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert judged["verdict"] == "blocked"
+    assert Path(judged["page"]).is_file()
+    assert due(Settings(lake=lake)) == Due(("requests",), {}, ("samples",))

@@ -53,7 +53,13 @@ class LiveAirflow:
         self._token = ""
 
     def send(self, part: int, **more: Any) -> None:
-        """Agents push; what was sent is known, so that another lake can be given the same."""
+        """Agents push; what was sent is known, so that another lake can be given the same.
+
+        Not just before a multiple of five minutes: the run that is due then would be the one that takes it.
+        """
+        while time.time() % 300 > 270:
+            time.sleep(1)
+        self.settle()
         self.sent.append({"part": part, **more})
         send(self.lake, part, **more)
 
