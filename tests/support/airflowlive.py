@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from fleetcube.children import free_port
+from fleetcube.due import due
 from ingestion.frames import Frame
 from ingestion.sample import Record, encode_record
 from ingestion.spool import Spool
+from lake.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCHER = ROOT / "scripts" / "manage_airflow.py"
@@ -126,12 +128,12 @@ class LiveAirflow:
         return not any(self.ask("GET", path)["total_entries"] for path in asked)
 
     def settle(self) -> None:
-        """Wait until all is quiet, and stays so for a while: an Asset's consumers start a moment later."""
+        """Wait until no run is on its way and no cube behind: what an Asset starts begins a moment later."""
         still = 0
         deadline = time.monotonic() + 300
         while still < 4:
             assert time.monotonic() < deadline, self.ask("GET", "/dags/~/dagRuns?limit=50")
-            still = still + 1 if self.is_quiet() else 0
+            still = still + 1 if self.is_quiet() and not due(Settings(lake=self.lake)).build else 0
             time.sleep(1.0)
 
 
