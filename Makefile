@@ -15,7 +15,7 @@ PGJDBC := 42.7.8
 # Compiled once: else each start of a command compiles every library that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql bench-queries bench-clients bench-superset superset superset-stop superset-user superset-check superset-env lock jars s3 s3server clean
+.PHONY: help up test fast traces spark lint docs bench chdb bench-cubes bench-sql bench-queries bench-clients bench-superset superset superset-stop superset-user superset-check superset-env airflow airflow-env airflow-stop bench-airflow lock jars s3 s3server clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,11 +42,12 @@ test: $(VENV)/.dev ## every check and every test; a tier whose tool or data is m
 	@$(MAKE) --no-print-directory lint
 	@if command -v mvn >/dev/null; then $(MAKE) --no-print-directory jars; else echo "fleetcube: no Maven, so no jars for Spark"; fi
 	@$(MAKE) --no-print-directory superset-env
+	@$(MAKE) --no-print-directory airflow-env
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory s3server || true; else echo "fleetcube: no Go, so no S3 server for tests"; fi
 	@$(PYTEST)
 
 fast: $(VENV)/.dev ## the fast tier only, under a minute: no Java, no traces, no S3 server, nothing slow
-	@$(PYTEST) --hypothesis-profile=fast -m "not traces and not slow and not spark and not jdbc and not s3 and not superset"
+	@$(PYTEST) --hypothesis-profile=fast -m "not traces and not slow and not spark and not jdbc and not s3 and not superset and not airflow"
 
 spark: $(VENV)/.dev $(VENV)/jars/.done ## the tests of the Spark engine (needs Java)
 	@$(BIN)/python -m pytest -m spark
@@ -70,8 +71,19 @@ s3server: $(VENV)/.s3server-$(S3SERVER) ## build the S3 server for tests, versit
 docs: $(VENV)/.dev ## write the generated pages of docs/
 	@$(BIN)/python scripts/make_docs.py
 
+airflow: $(VENV)/.project $(VENV)/airflow/.done ## install and start Airflow over the lake (ARGS="--port 8081"); see docs/airflow.md
+	@$(BIN)/python scripts/manage_airflow.py $(ARGS) start
+
+airflow-stop: $(VENV)/.project ## end what `make airflow` has started
+	@$(BIN)/python scripts/manage_airflow.py $(ARGS) stop
+
+airflow-env: $(VENV)/airflow/.done ## install Airflow, in an environment of its own
+
 bench: $(VENV)/.dev ## measure, and write bench/report.json and bench/report.md
 	@$(BIN)/python bench/run.py
+
+bench-airflow: $(VENV)/.dev $(VENV)/airflow/.done ## measure Airflow's tasks over an interval of 100,000 rows, and write bench/airflow.json and bench/airflow.md
+	@$(BIN)/python bench/run_airflow.py $(ARGS)
 
 chdb: $(VENV)/chdb/.done ## install chDB in an environment of its own, for bench-cubes to compare with
 
@@ -94,11 +106,18 @@ lock: $(VENV)/.uv ## resolve requirements/*.txt anew from pyproject.toml
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(COMPILE) pyproject.toml --extra lake --extra s3 requirements/build.in -o requirements/project.txt
 	@$(COMPILE) pyproject.toml --extra lake --extra s3 --extra spark --extra dev requirements/build.in -c requirements/project.txt -o requirements/dev.txt
-
+	@$(COMPILE) requirements/airflow.in -o requirements/airflow.txt
 	@$(COMPILE) requirements/superset.in -o requirements/superset.txt
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Its pins are not the project's.
+$(VENV)/airflow/.done: $(VENV)/.uv requirements/airflow.txt
+	@echo "fleetcube: installing Airflow in $(VENV)/airflow"
+	@$(PYTHON) -m venv $(VENV)/airflow
+	@$(BIN)/uv pip install --quiet --python $(VENV)/airflow/bin/python --require-hashes -r requirements/airflow.txt
+	@touch $@
 
 # Its pins are not the project's.
 $(VENV)/chdb/.done: $(VENV)/.uv requirements/chdb.txt

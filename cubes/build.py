@@ -29,7 +29,7 @@ from cubes.model import Cube
 from cubes.segments import bucket_starts, bucket_us_sql, segment_range, segment_sql, table_of, touched_segments
 from cubes.source import ALL_BELOW, Source, among, stale_days, stood_on
 from lake import delta, ledger, tables
-from lake.errors import OutOfMemory
+from lake.errors import LakeError, OutOfMemory
 from lake.faults import faultpoint
 from lake.intents import work_folder
 from lake.lease import lease
@@ -37,6 +37,8 @@ from lake.places import is_remote
 from lake.times import GRAINS, iso, made_from, utc_now
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lake.delta import DataFile, Snapshot
     from lake.duck import Duck
     from lake.settings import Settings
@@ -97,6 +99,22 @@ def build(settings: Settings, duck: Duck, cube: Cube, *, progress: Progress | No
             renamed = changed_days(duck, settings.lake, cube, cells, lookups)
             stale |= renamed - expired(duck, settings.lake, cube).lasting
         return _Run(settings, duck, cells, replace(source, whole=stale), progress).publish("build")
+
+
+def is_due(lake: Path, cube: Cube) -> bool:
+    """Whether a build would change the cube: rows or withdrawals newer than its watermark, or a newer lookup."""
+    trusted = delta.open_snapshot(lake, tables.trusted(cube.fact))
+    if not trusted.exists:
+        return False
+    cells = delta.open_snapshot(lake, table_of(cube))
+    watermark = cells.txn("watermark")
+    if watermark is None or (trusted.txn("gate") or 0) > watermark:
+        return True
+    try:
+        return _moved(cells, newest_lookups(lake, cube))
+    except LakeError:
+        # A lookup was never loaded: the build is what says so.
+        return True
 
 
 def refresh(

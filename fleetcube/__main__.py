@@ -10,7 +10,7 @@ from lake.errors import FleetcubeError
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 blocked by the gate."""
+    """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 blocked by the gate, 4 busy."""
     from fleetcube.cli import cli
 
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cubes.build import is_due
 from cubes.lattice import draw
 from cubes.load import load_cubes, load_specs
 from cubes.model import Cube
@@ -23,7 +24,8 @@ from lake.tables import BUILDS, trusted
 class CubeState:
     """One cube in one lake; `build` and `watermark` are 0 where it was never built.
 
-    `size_bytes` are those of its newest version, `raw_bytes` those of the fact's trusted rows that are there.
+    `size_bytes` are those of its newest version, `raw_bytes` those of the fact's trusted rows that are there; `due`
+    says that a build would change it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class CubeState:
     size_bytes: int
     raw_bytes: int
     budget_bytes_per_raw_byte: float | None
+    due: bool
 
 
 def chosen_cubes(settings: Settings, names: Sequence[str] = ()) -> list[Cube]:
@@ -107,6 +110,7 @@ def _state(settings: Settings, cube: Cube) -> CubeState:
         size_bytes=sum(file.size_bytes for file in snapshot.files),
         raw_bytes=sum(file.size_bytes for file in open_snapshot(settings.lake, trusted(cube.fact)).files),
         budget_bytes_per_raw_byte=None if cube.budget_bytes is None else float(cube.budget_bytes),
+        due=is_due(settings.lake, cube),
     )
 
 

@@ -21,6 +21,8 @@ from lake.places import is_remote
 class Busy(LakeError):
     """Another process holds the lease: nothing is wrong, and the same step may be tried again later."""
 
+    exit_code = 4
+
 
 @contextmanager
 def lease(lake: Path, name: str) -> Iterator[None]:

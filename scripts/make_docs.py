@@ -15,6 +15,9 @@ from fleetcube.cli import VERBS, cli
 from lake.reference import facts_markdown, metrics_markdown
 from lake.settings import Settings
 
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 blocked by the gate, 4 busy (another process is at it)."
+)
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -37,7 +40,13 @@ def settings_markdown() -> str:
 
 def cli_markdown() -> str:
     """docs/cli.md: every verb's own help."""
-    parts = ["# Command line", "", "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 blocked by the gate.", ""]
+    parts = [
+        "# Command line",
+        "",
+        "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 blocked by the gate, 4 busy:",
+        "another process is at the same work.",
+        "",
+    ]
     context = click.Context(cli, info_name="fleetcube")
     for name in VERBS:
         command = cli.get_command(context, name)

@@ -47,12 +47,17 @@ def _has_superset() -> bool:
     return (Path(sys.prefix) / "superset" / ".done").is_file() and shutil.which("chromium") is not None
 
 
+def _has_airflow() -> bool:
+    return (Path(sys.prefix) / "airflow" / ".done").is_file() and shutil.which("chromium") is not None
+
+
 _NEEDS = {
     "traces": (TRACES.is_dir, f"the real traces are not at {os.path.relpath(TRACES, ROOT)}"),
     "psql": (lambda: shutil.which("psql") is not None, "PostgreSQL's psql client is not installed"),
     "spark": (_has_spark, "pyspark, Java or Delta's jars are missing (`make jars`)"),
     "jdbc": (_has_jdbc, "Java or the JDBC driver is missing (`make jars`)"),
     "superset": (_has_superset, "Superset (`make superset-env`) or the browser Chromium is missing"),
+    "airflow": (_has_airflow, "Airflow (`make airflow-env`) or the browser Chromium is missing"),
     "s3": (has_s3_server, "versitygw or the extra s3 is missing (`make s3server`, which needs Go)"),
 }
 _missing: dict[str, int] = {}

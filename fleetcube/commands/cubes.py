@@ -18,7 +18,7 @@ def cube() -> None:
 
 
 @cube.command("list")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "json", "jsonl"]), default="table", show_default=True)
 @with_settings(needs_lake=True)
 def list_cubes(settings: Settings, form: str) -> None:
     """Each cube: fact, grains, cuboids, cells, bytes against trusted rows and budget, and how far it stands."""
@@ -27,6 +27,10 @@ def list_cubes(settings: Settings, form: str) -> None:
     rows = [vars(state) for state in cube_states(settings)]
     if form == "json":
         click.echo(json.dumps(rows, indent=2))
+        return
+    if form == "jsonl":
+        for row in rows:
+            click.echo(json.dumps(row))
         return
     click.echo(
         f"{'cube':<16} {'fact':<12} {'grains':<10} {'cuboids':>7} {'cells':>10} {'MiB':>8} {'× raw':>6} "
@@ -59,11 +63,13 @@ def show(settings: Settings, name: str, form: str) -> None:
 @with_settings(needs_lake=True)
 def verify(settings: Settings, names: tuple[str, ...], since: str | None, until: str | None) -> None:
     """Recompute cubes from trusted rows and compare every cell; a difference is an error."""
+    from cubes.segments import table_of
     from cubes.suspicion import clear_held
     from cubes.verify import verify as verify_cube
     from fleetcube.cube_state import chosen_cubes
     from fleetcube.progress import Progress
     from fleetcube.results import verify_text
+    from lake.delta import open_snapshot
     from lake.duck import connect
     from lake.errors import LakeError
     from lake.ledger import ERROR, record
@@ -72,6 +78,9 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
     duck = connect(settings)
     failed = []
     for found in chosen_cubes(settings, names):
+        if not names and open_snapshot(settings.lake, table_of(found)).txn("build") is None:
+            click.echo(f"{found.name}: not built yet, so nothing to verify.")
+            continue
 
         def note(step: str, done: int, of: int, name: str = found.name) -> None:
             progress.note(f"verify {name}: {step} ({done} of {of})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from fleetcube.pipeline import Pipeline
 
 _NOTIFY = click.option("--notify", is_flag=True, help="Then find and tell what is wrong, as `alerts check` does.")
+_FORM = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: a line each.",
+)
 
 
 @click.command()
@@ -55,14 +64,21 @@ def simulate(settings: Settings, hosts: int, days: int, requests: int, seed: int
 
 @click.command()
 @_NOTIFY
+@_FORM
 @with_settings()
-def land(settings: Settings, notify: bool) -> None:
+def land(settings: Settings, notify: bool, form: str) -> None:
     """Land what the receiver's journal holds; rows that landed before are not landed again."""
     from fleetcube.pipeline import Pipeline
 
     pipeline = Pipeline(settings)
     with _told(pipeline, notify):
         landed = pipeline.land()
+    if form == "json":
+        from fleetcube.due import due
+
+        found = [{"fact": one.fact, "batch": one.batch, "received": one.received} for one in landed]
+        click.echo(json.dumps({"landed": found, "due": vars(due(settings))}))
+        return
     for batch in landed:
         click.echo(f"{batch.fact}: batch {batch.batch}, {batch.received:,} rows landed.")
     if not landed:
@@ -73,21 +89,26 @@ def land(settings: Settings, notify: bool) -> None:
 @click.argument("facts", nargs=-1)
 @click.option("--retry-blocked", is_flag=True, help="Judge batches that were blocked once more.")
 @_NOTIFY
+@_FORM
 @with_settings(needs_lake=True)
-def gate(settings: Settings, facts: tuple[str, ...], retry_blocked: bool, notify: bool) -> None:
+def gate(settings: Settings, facts: tuple[str, ...], *, retry_blocked: bool, notify: bool, form: str) -> None:
     """Judge what has landed: publish to trusted, keep the rest in quarantine; ends with 3 where a batch is blocked."""
     from fleetcube.pipeline import Pipeline
     from fleetcube.results import batch_text, verdict_place
+    from fleetcube.values import batch_values
     from lake.errors import GateBlocked
 
     pipeline = Pipeline(settings)
     with _told(pipeline, notify):
         results = pipeline.gate(facts, retry_blocked=retry_blocked)
     for result in results:
+        if form == "json":
+            click.echo(json.dumps(batch_values(settings, result)))
+            continue
         click.echo(batch_text(result))
         if result.verdict in ("warned", "blocked"):
             click.echo(f"  verdict: {verdict_place(settings, result)}")
-    if not results:
+    if not results and form == "text":
         click.echo("Nothing to judge.")
     blocked = [result for result in results if result.verdict == "blocked"]
     if blocked:
@@ -103,19 +124,28 @@ def gate(settings: Settings, facts: tuple[str, ...], retry_blocked: bool, notify
 @click.option("--over-budget", is_flag=True, help="Build a cube that would take more bytes than its budget.")
 @click.option("--from-rows", is_flag=True, help="Build a changed cube from rows alone, not from its older version.")
 @_NOTIFY
+@_FORM
 @with_settings(needs_lake=True)
 def build(
-    settings: Settings, cubes: tuple[str, ...], *, engine: str, over_budget: bool, from_rows: bool, notify: bool
+    settings: Settings,
+    cubes: tuple[str, ...],
+    *,
+    engine: str,
+    over_budget: bool,
+    from_rows: bool,
+    notify: bool,
+    form: str,
 ) -> None:
     """Build cubes from the rows that were trusted since their last build (all cubes, or those named)."""
     from fleetcube.pipeline import Pipeline
     from fleetcube.results import build_text
+    from fleetcube.values import build_values
 
     pipeline = Pipeline(settings)
     with _told(pipeline, notify):
         results = pipeline.build(cubes, over_budget=over_budget, from_rows=from_rows)
     for result in results:
-        click.echo(build_text(result))
+        click.echo(build_text(result) if form == "text" else json.dumps(build_values(result)))
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 _SLOW: Final = (
+    "airflow/test_live.py",
+    "airflow/test_runs.py",
     "cubes/plan/test_advise.py",
     "cubes/plan/test_choose.py::test_the_choice_is_within",
     "cubes/plan/test_evolve.py",

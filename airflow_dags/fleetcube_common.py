@@ -1,0 +1,233 @@
+"""What the DAGs share: a verb of fleetcube's command line as a task, and the notices of runs that fail or are late.
+
+No DAG itself: `.airflowignore` names it. A verb is a list of arguments that is given to the program as it stands: no
+shell reads it and no template is filled into it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from threading import Thread
+from typing import Any
+
+from airflow.sdk import (
+    AssetAlias,
+    BaseOperator,
+    BaseOperatorLink,
+    DeadlineAlert,
+    DeadlineReference,
+    SyncCallback,
+    Variable,
+)
+from airflow.sdk.exceptions import AirflowFailException
+
+TRUSTED = AssetAlias("fleetcube_trusted")
+CUBES = AssetAlias("fleetcube_cubes")
+# A name of ours: it can be no option, no path and no template.
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+# What a parameter for a day may be.
+DAY: dict[str, Any] = {"type": ["null", "string"], "format": "date", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+# Of every task; `on_failure_callback` joins below, where it is defined.
+TASKS: dict[str, Any] = {
+    "owner": "fleetcube",
+    "retries": 4,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=5),
+}
+_USAGE, _BLOCKED, _BUSY = 2, 3, 4
+_BUSY_WAIT_S, _BUSY_MOST_S = 5.0, 1800.0
+_GRACE_S = 20.0
+_ENGINES = ("duckdb", "spark")
+
+
+class Blocked(AirflowFailException):
+    """The gate stopped a batch: trying again changes nothing, and the task `alerts` tells people."""
+
+
+class VerdictLink(BaseOperatorLink):
+    """The page of the gate's verdict, as a button of the task."""
+
+    name = "Verdict"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address that the verb has printed; empty where no batch was blocked or warned."""
+        return str(getattr(operator, "verdict", ""))
+
+
+class Verb(BaseOperator):
+    """A verb as a task: its output is the task's log, the JSON lines that it prints are the task's result."""
+
+    template_fields: Sequence[str] = ()
+    operator_extra_links = (VerdictLink(),)
+    ui_color = "#e8f1fa"
+
+    def __init__(self, *, verb: Sequence[str] | Callable[[Any], Sequence[str]] = (), **more: Any) -> None:
+        """`verb` are the arguments, or what makes them from the run's context."""
+        super().__init__(**more)
+        self.verb = verb
+        self.verdict = ""
+        self._found: list[dict[str, Any]] = []
+        self._child: subprocess.Popen[str] | None = None
+
+    def arguments(self, context: Any) -> Sequence[str]:
+        """The arguments of this run."""
+        return self.verb(context) if callable(self.verb) else self.verb
+
+    def execute(self, context: Any) -> Any:
+        """Run the verb; while another process is at the same work, wait for it."""
+        arguments = [str(one) for one in self.arguments(context)]
+        started = time.monotonic()
+        while (code := self._run(arguments)) == _BUSY and time.monotonic() - started < _BUSY_MOST_S:
+            self.log.info("another process is at it; again in %.0f s", _BUSY_WAIT_S)
+            time.sleep(_BUSY_WAIT_S)
+        seconds = round(time.monotonic() - started, 3)
+        self.log.info("fleetcube %s took %.1f s of this task", " ".join(arguments[:2]), seconds)
+        context["ti"].xcom_push(key="own_seconds", value=seconds)
+        self._show_verdicts()
+        self._raise(code, arguments)
+        return self.result(context, self._found)
+
+    def result(self, context: Any, found: list[dict[str, Any]]) -> Any:
+        """What the task hands on, made of the JSON values that the verb has printed."""
+        return found
+
+    def on_kill(self) -> None:
+        """End the verb with the task; it may be killed at any time, and what it began is completed by the next."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(signal.SIGTERM)
+            try:
+                self._child.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+
+    def _run(self, arguments: list[str]) -> int:
+        self.log.info("runs %s", ["fleetcube", *arguments])
+        self._found = []
+        self._child = subprocess.Popen(
+            [Variable.get("FLEETCUBE_COMMAND"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environ(engine_of_builds()),
+            cwd=Variable.get("FLEETCUBE_FOLDER", None),
+        )
+        told = Thread(target=self._log_lines, args=(self._child.stderr,), daemon=True)
+        told.start()
+        for line in self._child.stdout or ():
+            value = json.loads(line) if line.startswith("{") else {}
+            self._found += [value] if value else []
+            self.log.info(value.get("text") or line.rstrip())
+        told.join()
+        return self._child.wait()
+
+    def _log_lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.log.info(line.rstrip())
+
+    def _show_verdicts(self) -> None:
+        """Tell of the verdicts' pages at the log's end, a blocked batch last; the button leads to that one."""
+        pages = [one for one in self._found if one.get("page")]
+        for one in sorted(pages, key=lambda one: one["verdict"] == "blocked"):
+            self.log.warning("%s batch %s is %s; verdict: %s", one["fact"], one["batch"], one["verdict"], one["page"])
+            self.verdict = one["page"]
+
+    def _raise(self, code: int, arguments: list[str]) -> None:
+        if code == 0:
+            return
+        verb = f"fleetcube {' '.join(arguments[:2])}"
+        if code == _BLOCKED:
+            raise Blocked(f"The gate has blocked a batch. Its verdict: {self.verdict or 'see `fleetcube status`'}")
+        if code == _USAGE:
+            raise AirflowFailException(f"{verb} was called wrongly; what it said is above.")
+        raise RuntimeError(f"{verb} ended with {code}; what it said is above.")
+
+
+def environ(engine: str = "duckdb") -> dict[str, str]:
+    """What a verb sees of this process's environment: nothing of Airflow's, and where the lake and the page are."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "PYTHON"))}
+    own = {name: Variable.get(name) for name in ("FLEETCUBE_LAKE", "FLEETCUBE_VERDICT_LINK")}
+    return {**kept, **own, "FLEETCUBE_ENGINE": engine, "FLEETCUBE_LOG": "text"}
+
+
+def engine_of_builds() -> str:
+    """The Variable that says what builds."""
+    engine = str(Variable.get("FLEETCUBE_ENGINE", "duckdb"))
+    if engine not in _ENGINES:
+        raise AirflowFailException(f"The Variable FLEETCUBE_ENGINE can't be {engine!r}: choose one of {_ENGINES}.")
+    return engine
+
+
+def names_of(found: Any) -> Iterator[str]:
+    """Names out of a verb's JSON or a run's parameters, each checked: nothing else becomes an argument."""
+    for name in found or ():
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+            raise AirflowFailException(f"{name!r} is no name of a fact or cube.")
+        yield name
+
+
+def late_after(minutes: int, *, of_interval: bool = False) -> DeadlineAlert | None:
+    """A notice for a run that has not ended so long after it was queued, or after its interval has begun."""
+    if sys.argv[1:3] == ["dags", "test"]:
+        # Airflow 3.3.2 can't end such a run where the DAG has a deadline: it looks for the stored one.
+        return None
+    since = DeadlineReference.DAGRUN_LOGICAL_DATE if of_interval else DeadlineReference.DAGRUN_QUEUED_AT
+    return DeadlineAlert(since, timedelta(minutes=minutes), SyncCallback(tell_late, {"minutes": minutes}))
+
+
+def tell_late(context: Any = None, minutes: int = 0, **_: Any) -> None:
+    """Callback of a deadline: the run is still on its way. Airflow lets it read no Variable but the environment's."""
+    run = (context or {}).get("dag_run") or {}
+    dag_id = _of(run, "dag_id")
+    text = f"Run {_of(run, 'dag_run_id')} of {dag_id} has not ended after {minutes} minutes."
+    _notify("late", "warning", dag_id, text)
+
+
+def tell_failure(context: Any) -> None:
+    """Callback of a task that has failed for good; of a blocked batch the task `alerts` tells."""
+    if isinstance(context.get("exception"), Blocked):
+        return
+    ti = context["ti"]
+    text = f"Task {ti.task_id} of {ti.dag_id}, run {ti.run_id}, failed: {context.get('exception')}"
+    _notify("task", "critical", ti.dag_id, text[:1000], getattr(ti, "log_url", "") or "")
+
+
+def tell_success(context: Any) -> None:
+    """Callback of a run that went well: what was told of this DAG is over."""
+    entity = f"airflow/{_of(context['dag_run'], 'dag_id')}"
+    told = json.loads(_cli(["alerts", "list", "--kind", "task", "--kind", "late", "--format", "json"]))["alerts"]
+    for kind in sorted({one["kind"] for one in told if one["entity"] == entity}):
+        _cli(["notify", "--kind", kind, "--entity", entity, "--over"])
+
+
+def _notify(kind: str, severity: str, dag_id: str, text: str, look: str = "") -> None:
+    more = ["--look", look] if look else []
+    _cli(["notify", "--kind", kind, "--severity", severity, "--entity", f"airflow/{dag_id}", "--text", text, *more])
+
+
+def _cli(arguments: list[str]) -> str:
+    """What a verb prints, outside of a task; a notice that can't be given must not be silent."""
+    command = [Variable.get("FLEETCUBE_COMMAND"), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environ(), stdin=subprocess.DEVNULL, timeout=240, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"fleetcube {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _of(run: Any, name: str) -> str:
+    return str(run.get(name, "") if isinstance(run, dict) else getattr(run, name, ""))
+
+
+TASKS["on_failure_callback"] = tell_failure

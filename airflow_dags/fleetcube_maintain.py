@@ -1,0 +1,76 @@
+"""Once a day the lake is kept small, and proven right.
+
+**upkeep** merges small files. **verify** recomputes the cells of the run's own day from trusted rows, **verify_older**
+those of one older day, another one each time, so that in a month each of the last thirty comes round once more.
+**retain_plan** shows what retention would delete; **retain** deletes it, but only where the Variable
+`FLEETCUBE_RETAIN` says `apply`. **vacuum** frees the space. **audit** ends the run with a checkpoint of the audit log:
+in the file of the setting `audit_checkpoints`, or else in the task's own log.
+
+Where cells differ from their rows nothing is deleted: what comes after *verify* waits until it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import fleetcube_common as common
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+_ROUND_DAYS = 30
+
+
+def verify(*, older: bool) -> Callable[[Any], list[str]]:
+    """Arguments that verify the day on which the run's interval has begun, or one of those before it."""
+
+    def arguments(context: Any) -> list[str]:
+        day = context["data_interval_start"].date()
+        if older:
+            day -= timedelta(days=1 + day.toordinal() % _ROUND_DAYS)
+        return ["cube", "verify", "--since", day.isoformat(), "--until", (day + timedelta(days=1)).isoformat()]
+
+    return arguments
+
+
+def retain(context: Any) -> list[str]:
+    """Arguments that delete; the task is skipped where nobody has asked for it."""
+    chosen = context["params"]["retain"]
+    if chosen == "variable":
+        chosen = Variable.get("FLEETCUBE_RETAIN", "plan")
+    if chosen not in ("plan", "apply"):
+        raise AirflowFailException(f"The Variable FLEETCUBE_RETAIN can't be {chosen!r}: write plan or apply.")
+    if chosen == "plan":
+        raise AirflowSkipException("The Variable FLEETCUBE_RETAIN does not say `apply`, so nothing is deleted.")
+    return ["retain", "--apply"]
+
+
+with DAG(
+    "fleetcube_maintain",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("30 2 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args=common.TASKS,
+    deadline=common.late_after(360),
+    on_success_callback=common.tell_success,
+    tags=["fleetcube"],
+    params={
+        "retain": Param(
+            "variable", "Whether to delete: as the Variable says, or for this run.", enum=["variable", "plan", "apply"]
+        )
+    },
+):
+    upkeep = common.Verb(task_id="upkeep", verb=["upkeep"])
+    proofs = [
+        common.Verb(task_id="verify", verb=verify(older=False), retries=1),
+        common.Verb(task_id="verify_older", verb=verify(older=True), retries=1),
+    ]
+    plan = common.Verb(task_id="retain_plan", verb=["retain"])
+    apply = common.Verb(task_id="retain", verb=retain)
+    vacuum = common.Verb(task_id="vacuum", verb=["vacuum", "--apply"], trigger_rule="none_failed")
+    audit = common.Verb(task_id="audit", verb=["audit", "checkpoint"])
+    # As a teardown it runs whatever became of the others, and does not hide from the run that one has failed.
+    upkeep >> proofs >> plan >> apply >> vacuum >> audit.as_teardown()

@@ -1,0 +1,223 @@
+"""Starts and ends Airflow over a lake: `make airflow`, `make airflow-stop`. Runs in the project's environment.
+
+Whatever Airflow keeps, and every secret, lies in `_airflow/` of the lake's folder, mode 0700. Each step may be
+repeated; what is done already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from fleetcube.daemons import Daemons, listens, wait_until
+from fleetcube.pipeline import Pipeline
+from lake.errors import ConfigError, FleetcubeError
+from lake.places import address, is_remote
+from lake.settings import Settings, load_settings
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DAGS: Final = ROOT / "airflow_dags"
+BIN: Final = Path(sys.prefix) / "airflow" / "bin"
+HOST: Final = "127.0.0.1"
+ADMIN: Final = "admin"
+# In the order of their start. No triggerer: no task of ours is deferred.
+PARTS: Final = ("api-server", "scheduler", "dag-processor")
+_DATABASE: Final = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+# What is set already in the environment is kept.
+_GIVEN: Final = ("AIRFLOW__", "AIRFLOW_VAR_")
+_UP_S: Final = 240.0
+
+
+class Airflow:
+    """Airflow over one lake."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        """Nothing is made or started yet."""
+        self.settings, self.port = settings, port
+        self.home = settings.lake.resolve() / "_airflow"
+        self.daemons = Daemons(self.home)
+
+    def start(self) -> None:
+        """Make what is missing, start what does not run, and say where it is."""
+        made = self._prepare()
+        self._port()
+        for part in PARTS:
+            self.daemons.start(part, [str(BIN / "airflow"), part, *self._options(part)], self.environ(), self.home)
+        wait_until(self._is_healthy, _UP_S, f"Airflow does not come up; see {self.home}/*.log")
+        said = f"Airflow: http://{HOST}:{self.port}  user {ADMIN}"
+        print(f"{said}, password {made} (shown this once; kept in {self._passwords})" if made else said)
+        print("Unpause fleetcube_load and fleetcube_cubes there; docs/airflow.md goes on from here.")
+
+    def stop(self) -> None:
+        """End what `start` has started; processes of others are left alone."""
+        ran = [part for part in reversed(PARTS) if self.daemons.stop(part)]
+        print("Airflow is ended." if ran else "Airflow did not run.")
+
+    def cli(self, arguments: list[str]) -> int:
+        """Airflow's own command line over this Airflow: backfills, Variables, test runs."""
+        if made := self._prepare():
+            print(f"Airflow: user {ADMIN}, password {made} (kept in {self._passwords})", file=sys.stderr)
+        kept = self.home / "port"
+        self.port = int(kept.read_text()) if kept.exists() else self.port
+        return subprocess.run(
+            [str(BIN / "airflow"), *arguments], env=self.environ(), cwd=self.home, check=False
+        ).returncode
+
+    def environ(self) -> dict[str, str]:
+        """Airflow's settings, over those of this process."""
+        page = f"http://{HOST}:{self.port}"
+        own = {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(DAGS / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": str(max(2, os.cpu_count() or 2)),
+            "AIRFLOW__CORE__FERNET_KEY": self._fernet_key(),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{page}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords),
+            "AIRFLOW__API__HOST": HOST,
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": page,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": self._secret("secret_key"),
+            "AIRFLOW__API_AUTH__JWT_SECRET": self._secret("jwt_secret"),
+            _DATABASE: self._database(),
+            "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            # The DAGs' own Variables that a person has no business changing.
+            "AIRFLOW_VAR_FLEETCUBE_COMMAND": str(Path(sys.prefix) / "bin" / "fleetcube"),
+            "AIRFLOW_VAR_FLEETCUBE_LAKE": self._lake,
+            "AIRFLOW_VAR_FLEETCUBE_FOLDER": str(Path.cwd()),
+            "AIRFLOW_VAR_FLEETCUBE_VERDICTS": str(self.settings.lake.resolve() / "_work" / "verdicts"),
+            "AIRFLOW_VAR_FLEETCUBE_VERDICT_LINK": f"{page}/fleetcube/verdicts",
+            # It starts programs of its own by name.
+            "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+        if os.environ.get("FLEETCUBE_CONFIG"):
+            own["FLEETCUBE_CONFIG"] = str(Path(os.environ["FLEETCUBE_CONFIG"]).resolve())
+        given = {name: value for name, value in os.environ.items() if name not in own or name.startswith(_GIVEN)}
+        return {**own, **given}
+
+    @property
+    def _lake(self) -> str:
+        lake = self.settings.lake
+        return address(lake) if is_remote(lake) else str(lake.resolve())
+
+    @property
+    def _passwords(self) -> Path:
+        return self.home / "passwords.json"
+
+    def _options(self, part: str) -> list[str]:
+        # The log server of a scheduler listens on every address; the page reads the logs as files.
+        return ["--skip-serve-logs"] if part == "scheduler" else []
+
+    def _prepare(self) -> str:
+        """Folder, lake, secrets and metadata; gives the administrator's password if it is made now."""
+        if not (BIN / "airflow").exists():
+            raise ConfigError("Airflow is not installed.", where=str(BIN), todo="Run `make airflow`.")
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home.chmod(0o700)
+        Pipeline(self.settings)  # makes the lake, if there is none yet
+        made = self._password()
+        self._migrate()
+        return made
+
+    def _port(self) -> None:
+        """The port that this Airflow already runs on is the one that counts; else the asked one must be free."""
+        kept = self.home / "port"
+        if self.daemons.pid("api-server") and kept.exists():
+            self.port = int(kept.read_text())
+        elif listens(HOST, self.port):
+            raise ConfigError(f"Port {self.port} is taken.", todo="Give another: make airflow ARGS='--port 8089'.")
+        kept.write_text(str(self.port))
+
+    def _secret(self, name: str, made: str = "") -> str:
+        """A secret, made once, readable by its owner only."""
+        path = self.home / name
+        if not path.exists():
+            _write_private(path, made or secrets.token_urlsafe(48))
+        return path.read_text()
+
+    def _fernet_key(self) -> str:
+        return self._secret("fernet_key", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+    def _password(self) -> str:
+        """The administrator's password if it is made now, else nothing."""
+        if self._passwords.exists():
+            return ""
+        made = secrets.token_urlsafe(15)
+        _write_private(self._passwords, json.dumps({ADMIN: made}) + "\n")
+        return made
+
+    def _database(self) -> str:
+        """The URL of the metadata, which may hold a password: as given now, else as kept, else SQLite."""
+        path = self.home / "database"
+        given = os.environ.get(_DATABASE)
+        if given and not (path.exists() and path.read_text() == given):
+            path.unlink(missing_ok=True)
+        return self._secret("database", given or f"sqlite:///{self.home / 'airflow.db'}")
+
+    def _migrate(self) -> None:
+        """Bring the metadata up to this Airflow, if it is not."""
+        lock = (ROOT / "requirements" / "airflow.txt").read_bytes()
+        stamp, digest = self.home / "migrated", hashlib.sha256(lock + self._database().encode()).hexdigest()
+        if stamp.exists() and stamp.read_text() == digest:
+            return
+        print("Airflow: preparing its metadata", flush=True)
+        with self.daemons.log("migrate").open("ab") as log:
+            done = subprocess.run(
+                [str(BIN / "airflow"), "db", "migrate"], env=self.environ(), cwd=self.home, stdout=log, stderr=log
+            )
+        if done.returncode:
+            raise ConfigError("Airflow's metadata can't be made.", todo=f"See {self.daemons.log('migrate')}.")
+        stamp.write_text(digest)
+
+    def _is_healthy(self) -> bool:
+        for part in PARTS:
+            self.daemons.check(part)
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.port}/api/v2/monitor/health", timeout=5) as answer:
+                told = json.load(answer)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+        return all(told[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--lake", help="folder of the lake; else as `fleetcube` finds it")
+    parser.add_argument("--port", type=int, default=8080, help="port of the web page, on loopback (default 8080)")
+    parser.add_argument("verb", choices=["start", "stop", "cli"])
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of cli: what Airflow's own command line is given")
+    asked = parser.parse_args()
+    try:
+        airflow = Airflow(load_settings({"lake": asked.lake}), asked.port)
+        if asked.verb == "cli":
+            sys.exit(airflow.cli(asked.arguments))
+        {"start": airflow.start, "stop": airflow.stop}[asked.verb]()
+    except FleetcubeError as error:
+        sys.exit(f"airflow: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Run by Airflow's own Python: imports the DAGs and prints what they are, as JSON. `look_at_dags.py FOLDER`."""
+
+import json
+import sys
+import time
+
+from airflow.dag_processing.dagbag import DagBag
+
+folder = sys.argv[1]
+sys.path.insert(0, folder)
+started = time.process_time()
+import fleetcube_common  # noqa: E402, F401
+
+common = time.process_time() - started
+bag = DagBag(folder)
+found = {}
+for dag_id, dag in bag.dags.items():
+    found[dag_id] = {
+        "seconds": next(one.duration.total_seconds() for one in bag.dagbag_stats if dag_id in one.file),
+        "edges": sorted([task.task_id, after] for task in dag.tasks for after in task.downstream_task_ids),
+        "outlets": {task.task_id: [one.name for one in task.outlets] for task in dag.tasks if task.outlets},
+        "retries": {task.task_id: task.retries for task in dag.tasks},
+        "told": all(task.has_on_failure_callback for task in dag.tasks) and bool(dag.has_on_success_callback),
+        "doc": bool(dag.doc_md),
+        "catchup": dag.catchup,
+        "active": dag.max_active_runs,
+        "templates": sorted({name for task in dag.tasks for name in task.template_fields}),
+    }
+print(json.dumps({"errors": bag.import_errors, "common": common, "dags": found}))
