@@ -105,7 +105,7 @@ def test_two_loops_and_single_verbs_side_by_side(tmp_path: Path, clean: dict[str
             for at in range(20, len(pushed), 9):
                 append(lake, pushed[at : at + 9])
                 for verb in ("land", "gate", "build"):
-                    assert fleetcube(lake, verb).returncode in (0, 1), "busy at the most"
+                    assert fleetcube(lake, verb).returncode in (0, 4), "busy at the most"
                 if at == 29:
                     loops[0].kill()
                     loops[0].wait(60)

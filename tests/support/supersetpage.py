@@ -104,9 +104,12 @@ class Watched:
     def choose(self, title: str, value: str) -> None:
         """Choose a value in a native filter, from behind `More filters` if it stands there, and apply."""
         label = self.page.locator('[data-test="filter-control-name"]', has_text=title)
+        # Filters behind `More filters` go by themselves some time after the last choice.
+        self.page.wait_for_timeout(1500)
         if not label.first.is_visible():
             self.page.locator('[data-test="dropdown-container-btn"]').click()
             label.first.wait_for(state="visible")
+            self.page.wait_for_timeout(1000)
         item = self.page.locator(".ant-form-item", has=label).first
         item.locator(".ant-select").first.click()
         self.page.keyboard.type(value)
