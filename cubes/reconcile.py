@@ -117,7 +117,7 @@ def prove_segment(settings: Settings, duck: Duck, cube: Cube, grain: str, *, seg
 
 
 def _something(totals: Totals | None) -> Totals | None:
-    """Totals of at least one row: a day of which the cube takes no row has no cells, and no rows among those deleted."""
+    """Totals of at least one row: where a cube takes no row of a day it has no cells, and none was deleted of it."""
     return totals if totals and totals["rows"] else None
 
 
