@@ -80,7 +80,7 @@ def report(
     What is wrong with the channels keeps nothing from being recorded: then the log is told.
     Errors: Busy where another process has been at it for 20 s; it tells, or the next time does.
     """
-    at, notifier = now or utc_now(), notifier_or_log(settings)
+    at, notifier = now or utc_now(), _notifier_or_log(settings)
     deadline = time.monotonic() + _WAIT_S
     while True:
         try:
@@ -106,7 +106,7 @@ def notifier_of(settings: Settings) -> Notifier:
     )
 
 
-def notifier_or_log(settings: Settings) -> Notifier:
+def _notifier_or_log(settings: Settings) -> Notifier:
     """The same; where the channels can't be read, one that tells the log alone, and says why."""
     try:
         return notifier_of(settings)
@@ -116,7 +116,7 @@ def notifier_or_log(settings: Settings) -> Notifier:
 
 def untold(settings: Settings) -> list[str]:
     """What no channel has taken yet, and which channels fail, in words; or why that can't be said."""
-    return [clean(one) for one in notifier_or_log(settings).troubles()]
+    return [clean(one) for one in _notifier_or_log(settings).troubles()]
 
 
 def say(form: str, told: Notice) -> None:

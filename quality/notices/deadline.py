@@ -70,7 +70,7 @@ class Deadline:
         return left
 
     def _addresses(self, host: str, port: int) -> list[tuple[Any, ...]]:
-        """What a name stands for. The system's look-up knows no time-out, so it has a thread that may be left behind."""
+        """What a name stands for. The system's look-up knows no time-out: its thread may be left behind."""
         answer = SimpleQueue[list[tuple[Any, ...]] | OSError | UnicodeError]()
 
         def look_up() -> None:

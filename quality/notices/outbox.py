@@ -110,7 +110,6 @@ class Outbox:
         else:
             _write(folder / _FAILING, asdict(failing))
 
-
     def _notices(self) -> list[Path]:
         return sorted(self._root.glob("*/[0-9]*.json"))
 

@@ -92,9 +92,16 @@ def dripping(first: bytes, piece: bytes) -> Iterator[tuple[int, threading.Event]
     """A port where `first` comes at once and `piece` ten times a second, for a minute: gives it, and what ends it."""
     released = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
+        # Whoever is too late to connect must leave nobody waiting.
+        server.settimeout(0.2)
 
         def drip() -> None:
-            taken, _ = server.accept()
+            taken = None
+            while taken is None and not released.is_set():
+                with suppress(TimeoutError):
+                    taken, _ = server.accept()
+            if taken is None:
+                return
             with taken, suppress(OSError):
                 taken.sendall(first)
                 for _ in range(600):
