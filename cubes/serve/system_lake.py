@@ -201,7 +201,7 @@ class LakeTables:
         return sorted([*found, *refusals(self._settings.lake, viewer)], key=lambda row: (row[0], row[1], row[5]))
 
     def _raised(self, viewer: Viewer) -> Iterator[tuple[Any, ...]]:
-        """What the lake's own alerts tell: of a fact or its cubes to those who read all of it, else to who reads all."""
+        """Of a fact or its cubes to those who read all of it, of anything else to those who read all of everything."""
         names = "since, kind, severity, entity, state, text"
         scan = self._duck.scan(self._shelf.latest(tables.ALERTS))
         facts = {f"fact/{fact}": fact for fact in load_facts()}

@@ -61,7 +61,7 @@ def kinds(pipeline: Pipeline) -> list[str]:
 
 
 def test_verify_goes_round_the_days(pipeline: Pipeline) -> None:
-    days = {do(pipeline, "verify", slot)[-1].text[:10] for slot in range(12)}
+    days = {one.text[:10] for slot in range(12) for one in do(pipeline, "verify", slot) if one.text}
     rows = delta.open_snapshot(pipeline.settings.lake, trusted("requests"))
     assert days == {file.partition["day"] for file in rows.files}
     assert all(done.text == "" or "all equal" in done.text for done in do(pipeline, "verify"))
