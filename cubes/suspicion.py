@@ -52,7 +52,21 @@ def accuse(
         record_alert(duck, settings.lake, Alert(KIND, "critical", entity, text, data=data))
         _LOG.error("%s: %s", entity, text)
         return []
-    found = [*_runs(cube, report, "; ".join(report.shown[:3])), *_strays(cube, report, first, after)]
+    return mark_wrong(settings, duck, cube, report, data, days=(first, after))
+
+
+def mark_wrong(
+    settings: Settings,
+    duck: Duck,
+    cube: Cube,
+    report: VerifyReport,
+    data: Mapping[str, Any],
+    *,
+    days: tuple[date | None, date | None] = (None, None),
+) -> list[Suspect]:
+    """Take what a verification of these days found wrong out of routing, and tell it; gives the new marks."""
+    entity = f"cube/{cube.name}"
+    found = [*_runs(cube, report, "; ".join(report.shown[:3])), *_strays(cube, report, *days)]
     known = active_marks(settings, duck, cube)
     marks = _record(settings, duck, [one for one in found if not _is_marked(one, known)])
     for one in marks:

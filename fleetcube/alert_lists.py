@@ -36,7 +36,9 @@ def alerts_text(rows: Sequence[dict[str, Any]], troubles: Sequence[str]) -> str:
     lines = []
     for row in rows:
         since = row["since"] or row["at"]
-        lines.append(f"{row['severity']:<8} {row['kind']:<8} {row['state']:<8} {row['entity']:<24} since {since[:19]}")
+        # Names come from hosts and rows: none of them may write a line or a colour of its own.
+        severity, kind, state, entity = (clean(row[name]) for name in ("severity", "kind", "state", "entity"))
+        lines.append(f"{severity:<8} {kind:<8} {state:<8} {entity:<24} since {clean(since[:19])}")
         lines.append(f"  {clean(row['text'])}" + (f" [{row['rows']:,} rows]" if row["rows"] else ""))
         lines += [f"  look: {clean(place)}" for place in row["look"]]
     lines += [] if rows else ["Nothing is open."]

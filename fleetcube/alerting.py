@@ -30,7 +30,7 @@ from lake.lease import Busy, lease
 from lake.places import address
 from lake.times import iso, utc_now
 from quality import watch
-from quality.notices.channels import load_channels
+from quality.notices.channels import Channels, load_channels
 from quality.notices.notice import Item, Notice, clean, notice
 from quality.notices.notifier import Notifier
 
@@ -77,21 +77,22 @@ def report(
 ) -> list[str]:
     """Record what these findings change within the scope, and deliver what waits; gives what failed, in words.
 
+    What is wrong with the channels keeps nothing from being recorded: then the log is told.
     Errors: Busy where another process has been at it for 20 s; it tells, or the next time does.
     """
-    at, notifier = now or utc_now(), notifier_of(settings)
+    at, notifier = now or utc_now(), _notifier_or_log(settings)
     deadline = time.monotonic() + _WAIT_S
     while True:
         try:
             with lease(settings.lake, "alerts"):
                 last = last_number(settings.lake)
-                notifier.forget_drafts(last)
+                aside = notifier.forget_drafts(last)
                 pause = timedelta(seconds=notifier.channels.pause_s)
                 held = fold(read_alerts(duck, settings.lake))
                 changed = numbered(step(held, findings, scope, at, pause), last + 1)
                 if changed:
                     _record(settings, duck, notifier, changed)
-                return notifier.deliver()
+                return [*aside, *notifier.deliver()]
         except Busy:
             if time.monotonic() > deadline:
                 raise
@@ -105,12 +106,17 @@ def notifier_of(settings: Settings) -> Notifier:
     )
 
 
+def _notifier_or_log(settings: Settings) -> Notifier:
+    """The same; where the channels can't be read, one that tells the log alone, and says why."""
+    try:
+        return notifier_of(settings)
+    except (FleetcubeError, OSError) as error:
+        return Notifier(settings.lake, Channels(), lambda _, told: say(settings.log, told), broken=str(error))
+
+
 def untold(settings: Settings) -> list[str]:
     """What no channel has taken yet, and which channels fail, in words; or why that can't be said."""
-    try:
-        return list(notifier_of(settings).troubles())
-    except FleetcubeError as error:
-        return [f"the channels can't be read: {error}"]
+    return [clean(one) for one in _notifier_or_log(settings).troubles()]
 
 
 def say(form: str, told: Notice) -> None:
@@ -150,7 +156,7 @@ def _record(settings: Settings, duck: Duck, notifier: Notifier, changed: Sequenc
     record_numbered(duck, settings.lake, changed, last=last)
     faultpoint("alerts.commit.after")
     for one in changed:
-        _LOG.info("alert %s %s %s: %s", one.state, one.kind, one.entity, clean(one.text))
+        _LOG.info("alert %s %s %s: %s", *map(clean, (one.state, one.kind, one.entity, one.text)))
 
 
 def _watchers(settings: Settings, duck: Duck, now: datetime) -> dict[tuple[str, ...], Watcher]:

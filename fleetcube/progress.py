@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TextIO
 
 from lake.times import iso, utc_now
+
+_CLEAR: Final = "\r\x1b[2K"
 
 
 class Progress:
@@ -23,11 +26,13 @@ class Progress:
 
     def say(self, text: str, **fields: Any) -> None:
         """One line for good; in JSON form with `fields` and the time."""
-        if self._json:
-            print(json.dumps({"at": iso(utc_now()), "message": text, **fields}), file=self._stream, flush=True)
-        else:
-            self._clear()
-            print(text, file=self._stream, flush=True)
+        print(self._line(text, fields), end="", file=self._stream, flush=True)
+
+    def interject(self, text: str) -> None:
+        """The same from within a signal's handler: past the stream, which the interrupted code may be writing to."""
+        # Nobody may be there to read it; what the signal asks for goes on.
+        with suppress(OSError):
+            os.write(self._stream.fileno(), self._line(text, {}).encode())
 
     def note(self, text: str) -> None:
         """Where a long step stands; kept only on a terminal, where the next line takes its place."""
@@ -44,6 +49,11 @@ class Progress:
         seconds = time.monotonic() - started
         self.say(f"  {title:<58} {seconds:6.1f} s", seconds=round(seconds, 3))
 
+    def _line(self, text: str, fields: Mapping[str, Any]) -> str:
+        if self._json:
+            return json.dumps({"at": iso(utc_now()), "message": text, **fields}) + "\n"
+        return f"{_CLEAR if self._live else ''}{text}\n"
+
     def _clear(self) -> None:
         if self._live:
-            print("\r\x1b[2K", end="", file=self._stream)
+            print(_CLEAR, end="", file=self._stream)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,13 +84,19 @@ class Loop:
         """
         start_s = self._next(time.time())
         while not self._wait_until(start_s):
+            at_s, began_s = time.time(), time.monotonic()
+            turn = int(at_s // self._every_s)
+            self._passed_by(turn - int(start_s // self._every_s))
             if before is not None:
                 before()
             self.round()
-            next_s = self._next(time.time())
-            missed = int(next_s - start_s) // self._every_s - 1
-            self._late = self._lateness(start_s, missed) if missed > 0 else None
-            start_s = next_s
+            # By a clock that nobody sets: what a sleep or a set clock skips is no fault of the round.
+            took_s = time.monotonic() - began_s
+            missed = int((at_s + took_s) // self._every_s) - turn
+            self._late = self._lateness(turn * self._every_s, took_s, missed) if missed > 0 else None
+            now_s = time.time()
+            self._passed_by(int(now_s // self._every_s) - turn - missed)
+            start_s = self._next(now_s)
 
     def round(self) -> Round:
         """Every step that is due, piece by piece; what is busy or fails is told and left to the next round."""
@@ -108,43 +114,52 @@ class Loop:
                 self._attempt(step, Piece("interval", partial(self._slow, step, done)), done)
         return done
 
-    def _step(self, step: str, slot: int, done: Round) -> bool:
-        before, todo = len(done.failed) + len(done.left), list[Piece]()
+    def _step(self, step: str, slot: int, done: Round, only: Collection[str] = ()) -> list[str] | None:
+        """Run the pieces (`only` these, where some are named); gives what failed or was left, None where all was."""
+        listed = list[Piece]()
 
-        def listed() -> Done:
-            todo.extend(pieces(step, self._pipeline, slot))
+        def look() -> Done:
+            listed.extend(pieces(step, self._pipeline, slot))
             return Done()
 
-        self._attempt(step, Piece("list", listed), done)
-        for piece in todo:
+        if not self._attempt(step, Piece("list", look), done):
+            return None
+        due, undone = [one for one in listed if not only or one.subject in only], list[str]()
+        for piece in due:
             if self.stop.is_set():
-                return False
+                undone.append(piece.subject)
+                continue
             faultpoint("run.piece.before")
-            self._attempt(step, piece, done)
+            undone += [] if self._attempt(step, piece, done) else [piece.subject]
             faultpoint("run.piece.after")
-        return len(done.failed) + len(done.left) == before
+        return undone
 
     def _slow(self, step: str, done: Round) -> Done:
-        """A step that is due once in its interval, by whichever loop comes first."""
+        """A step that is due once in its interval, by whichever loop comes first; a piece that failed is due again."""
         lake = self._pipeline.settings.lake
         slot = int(time.time()) // self._intervals[step]
         try:
             with lease(lake, f"run/{step}"):
-                is_due = read_intents(lake, _COMPONENT).get(step, {}).get("slot") != slot
-                if is_due and self._step(step, slot, done):
-                    write_intent(lake, _COMPONENT, step, {"slot": slot})
-                    faultpoint("run.slot.after")
+                last = read_intents(lake, _COMPONENT).get(step, {})
+                only = last.get("undone", []) if last.get("slot") == slot else []
+                if last.get("slot") != slot or only:
+                    undone = self._step(step, slot, done, only)
+                    if undone is not None:
+                        write_intent(lake, _COMPONENT, step, {"slot": slot, "undone": undone})
+                        faultpoint("run.slot.after")
         except Busy:
             self._progress.say(f"{step}: another loop is at it", step=step)
         return Done()
 
-    def _attempt(self, step: str, piece: Piece, done: Round) -> None:
+    def _attempt(self, step: str, piece: Piece, done: Round) -> bool:
+        """Do a piece of work; gives whether it is done. What fails is told."""
         name, started = f"{step} {piece.subject}", time.monotonic()
         while True:
             try:
                 made = piece.work()
                 self._tell(step, piece.subject, made, started)
                 done.blocked += [piece.subject] if made.blocked else []
+                return True
             except Busy as error:
                 patience_s = min(self._every_s / 2, _PATIENCE_S)
                 if time.monotonic() - started < patience_s and not self.stop.wait(0.2):
@@ -161,7 +176,7 @@ class Loop:
                 told = f"{type(error).__name__}: {error}"
                 self._progress.say(f"{name}: FAILED: {told}", step=step, subject=piece.subject, failed=told)
                 self._broken = True
-            return
+            return False
 
     def _mend(self) -> Done:
         self._pipeline, self._broken = self._make(), False
@@ -184,10 +199,17 @@ class Loop:
     def _entity(self) -> str:
         return f"run/{','.join(self._steps)}"
 
-    def _lateness(self, start_s: float, missed: int) -> Finding:
-        took = told(time.time() - start_s)
+    def _passed_by(self, rounds: int) -> None:
+        """Tell of rounds that nothing of ours held up; no alert, as there is nothing to mend."""
+        if rounds > 0:
+            why = "the host slept, or its clock was set"
+            text = f"{rounds} rounds of every {told(self._every_s)} passed by and are left out: {why}."
+            self._progress.say(text, passed=rounds)
+
+    def _lateness(self, start_s: float, took_s: float, missed: int) -> Finding:
         at = iso(EPOCH.fromtimestamp(start_s, EPOCH.tzinfo))
-        text = f"The round of {at} took {took}, so {missed} rounds of every {told(self._every_s)} were left out."
+        took, each = told(took_s), told(self._every_s)
+        text = f"The round of {at} took {took}, so {missed} rounds of every {each} were left out."
         self._progress.say(text, missed=missed)
         look = ("fleet.jobs on the SQL endpoint: seconds by step", "a longer --every, or fewer steps")
         return Finding("late", "warning", self._entity, text, since=utc_now(), look=look)

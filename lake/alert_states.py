@@ -1,9 +1,10 @@
 """The states of alerts: raised, unchanged (nothing is told again), changed, over; pure functions over values.
 
 Grouped by (kind, entity). What is *recorded* is every change; what is *told* to people is less: a condition that comes
-and goes, or gets worse by and by, is told at once when its severity rises, and else once in `pause` at the most. What
-was held back is told when the pause is over, unless it is as it was when it was last told. So silence never hides a
-state for longer than the pause, and nothing is said twice.
+and goes, or gets worse by and by, is told at once when its severity rises above what was told last, and else once in
+`pause` at the most. What was held back is told when the pause is over, unless it is as it was when it was last told. So
+silence never hides a state for longer than the pause, and nothing is said twice. A pause that would begin in the future
+(the clock was ahead, and is set back) is over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lake.times import iso
 
 @dataclass(frozen=True)
 class Shown:
-    """How an alert stands: open or not, how bad, how many rows; `at` is when that was recorded."""
+    """How an alert stands: open or not, how bad it is (or was, where it is over), how many rows; recorded `at`."""
 
     is_open: bool
     severity: str
@@ -51,7 +52,8 @@ def fold(alerts: Iterable[Alert]) -> dict[Key, Held]:
             continue
         before = held.get(one.key)
         is_open = one.state != "cleared"
-        now = Shown(is_open, one.severity, int(one.data.get("rows", 0)), one.at)
+        severity = one.severity if is_open else str(one.data.get("was", one.severity))
+        now = Shown(is_open, severity, int(one.data.get("rows", 0)), one.at)
         goes_on = before is not None and before.now.is_open
         began = before.began if before is not None and goes_on else one.at
         told = now if one.data.get("told") else before.told if before is not None else None
@@ -88,7 +90,7 @@ def _open(before: Held | None, one: Finding, now: datetime, pause: timedelta) ->
         # Fewer rows are no news; the most that there were stands, so that a wavering number is told once.
         shown = replace(shown, rows=max(one.rows, before.now.rows))
     told = before.told if before is not None else None
-    tells = not shown.like(told) and (_worse(shown, told) or told is None or now - told.at >= pause)
+    tells = not shown.like(told) and (told is None or _worse(shown, told) or _is_over(told.at, now, pause))
     if not tells and before is not None and shown.like(before.now):
         return None
     began = now if before is None or is_new else before.began
@@ -119,8 +121,11 @@ def _over(before: Held, now: datetime) -> Alert:
     return Alert(last.kind, "info", last.entity, last.text, "cleared", data, now)
 
 
-def _worse(shown: Shown, told: Shown | None) -> bool:
-    """Whether the severity is above what people know of this very episode."""
-    if told is None or not told.is_open:
-        return False
+def _worse(shown: Shown, told: Shown) -> bool:
+    """Whether the severity is above what people were told last, be it of this episode or of the one before."""
     return SEVERITIES.index(shown.severity) > SEVERITIES.index(told.severity)
+
+
+def _is_over(began: datetime, now: datetime, pause: timedelta) -> bool:
+    """Whether a pause is over; one that begins in the future is, as nobody could wait for a clock that was ahead."""
+    return began > now or now - began >= pause

@@ -30,13 +30,24 @@ _STEPS: Final = ("land", "gate", "build", "verify", "upkeep", "retain", "vacuum"
 
 def gate_findings(duck: Duck, lake: Path, link: str = "") -> list[Finding]:
     """Facts with blocked batches (critical), or whose newest batch was warned (warning)."""
-    rows = duck.sql(
-        "SELECT fact, batch, landed_from, landed_to, blocked, quarantine, verdict, started_at, checks "
-        f"FROM {duck.scan(open_snapshot(lake, BATCHES))} WHERE verdict IN ('passed', 'warned', 'blocked') "
-        "ORDER BY fact, batch"
+    names = ("fact", "batch", "landed_from", "landed_to", "blocked", "quarantine", "verdict", "started_at")
+    # Of the whole history only counts are read, and only what is wrong leaves the engine: never all the rows' checks.
+    scan = f"{duck.scan(open_snapshot(lake, BATCHES), columns=names)} WHERE verdict IN ('passed', 'warned', 'blocked')"
+    blocked = duck.sql(
+        "SELECT fact, sum(blocked)::BIGINT, max(batch), arg_max(started_at, batch) "
+        f"FROM {scan} GROUP BY fact, landed_from, landed_to HAVING sum(blocked) > 0"
     )
-    found = (_gate(lake, fact, [row for row in rows if row[0] == fact], link) for fact in load_facts())
-    return [one for one in found if one is not None]
+    warned = duck.sql(
+        "SELECT fact, arg_max(quarantine, batch), max(batch), arg_max(started_at, batch) "
+        f"FROM {scan} GROUP BY fact HAVING arg_max(verdict, batch) = 'warned'"
+    )
+    found = []
+    for fact in load_facts():
+        if held := [row for row in blocked if row[0] == fact]:
+            found.append(_blocked(duck, lake, held, link))
+        elif held := [row for row in warned if row[0] == fact]:
+            found.append(_warned(duck, lake, held[0], link))
+    return found
 
 
 def gap_findings(duck: Duck, lake: Path, now: datetime) -> list[Finding]:
@@ -112,34 +123,37 @@ def step_findings(duck: Duck, lake: Path) -> list[Finding]:
     return found
 
 
-def _gate(lake: Path, fact: str, rows: list[tuple[Any, ...]], link: str) -> Finding | None:
-    waiting: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
-    for row in rows:
-        waiting.setdefault((row[2], row[3]), []).append(row)
-    blocked = [held[-1] for held in waiting.values() if sum(row[4] for row in held) > 0]
-    if blocked:
-        count = sum(sum(row[4] for row in waiting[(row[2], row[3])]) for row in blocked)
-        last = max(blocked, key=lambda row: row[1])
-        text = f"{len(blocked)} batches of {fact} are blocked, the last is {last[1]}: {_failed(last)}"
-        look = (*_page(lake, last, link), f"fleetcube gate {fact} --retry-blocked")
-        return Finding("gate", "critical", f"fact/{fact}", text, count, _utc(min(row[7] for row in blocked)), look)
-    if rows and rows[-1][6] == "warned":
-        last = rows[-1]
-        text = f"Batch {last[1]} of {fact} was published with a warning: {_failed(last)}"
-        return Finding("gate", "warning", f"fact/{fact}", text, last[5], _utc(last[7]), _page(lake, last, link))
-    return None
+def _blocked(duck: Duck, lake: Path, rows: list[tuple[Any, ...]], link: str) -> Finding:
+    """Of the ranges of a fact that are blocked: fact, rows, newest batch and when that was judged."""
+    fact, count, last = rows[0][0], sum(row[1] for row in rows), max(row[2] for row in rows)
+    why = _failed(duck, lake, fact, last, "critical")
+    text = f"{len(rows)} batches of {fact} are blocked, the last is {last}: {why}"
+    look = (*_page(lake, fact, last, link), f"fleetcube gate {fact} --retry-blocked")
+    return Finding("gate", "critical", f"fact/{fact}", text, count, _utc(min(row[3] for row in rows)), look)
 
 
-def _page(lake: Path, row: tuple[Any, ...], link: str) -> tuple[str, ...]:
-    path = page_path(lake, row[0], row[1])
-    return (
-        (page_place(lake, row[0], row[1], link),) if path.exists() else (f"fleetcube quarantine list --fact {row[0]}",)
+def _warned(duck: Duck, lake: Path, row: tuple[Any, ...], link: str) -> Finding:
+    fact, count, last, at = row
+    text = f"Batch {last} of {fact} was published with a warning: {_failed(duck, lake, fact, last, 'warning')}"
+    return Finding("gate", "warning", f"fact/{fact}", text, count, _utc(at), _page(lake, fact, last, link))
+
+
+def _page(lake: Path, fact: str, batch: int, link: str) -> tuple[str, ...]:
+    if page_path(lake, fact, batch).exists():
+        return (page_place(lake, fact, batch, link),)
+    return (f"fleetcube quarantine list --fact {fact}",)
+
+
+def _failed(duck: Duck, lake: Path, fact: str, batch: int, severity: str) -> str:
+    """The checks of that severity that a batch failed; a correction's row of the same number has none."""
+    snapshot = open_snapshot(lake, BATCHES)
+    paths = snapshot.paths(lambda file: file.may_hold("batch", batch, batch))
+    rows = duck.sql(
+        f"SELECT checks FROM {duck.scan(snapshot, paths, columns=('fact', 'batch', 'verdict', 'checks'))} "
+        f"WHERE fact = {text_literal(fact)} AND batch = {batch} AND verdict IN ('warned', 'blocked')"
     )
-
-
-def _failed(row: tuple[Any, ...]) -> str:
-    failed = [one for one in json.loads(row[8] or "{}").get("expectations", []) if not one["success"]]
-    worst = [one for one in failed if one["severity"] == ("critical" if row[6] == "blocked" else "warning")]
+    checks = [json.loads(row[0] or "{}").get("expectations", []) for row in rows]
+    worst = [one for held in checks for one in held if not one["success"] and one["severity"] == severity]
     return ", ".join(f"{one['name']} ({one['unexpected']})" for one in worst) or "see its checks"
 
 

@@ -284,8 +284,12 @@ def _outer(block: Block, relation: str) -> exp.Select:
             select.set(clause, [_replaced(node, named) for node in value])
         elif value is not None:
             select.set(clause, _replaced(value, named))
-    having = select.args.pop("having", None)
+    having = select.args.get("having")
     if having is not None:
+        if any(window.parent_select is select for window in having.find_all(exp.Window)):
+            todo = "Put the query into a sub-query, and the condition into the WHERE around it."
+            raise QueryError("HAVING can't contain window functions.", todo=todo, code="42P20")
+        select.set("having", None)
         select.set("where", exp.Where(this=having.this))
     for column in _left_over(select, block.alias):
         raise QueryError(

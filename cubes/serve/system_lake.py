@@ -201,12 +201,14 @@ class LakeTables:
         return sorted([*found, *refusals(self._settings.lake, viewer)], key=lambda row: (row[0], row[1], row[5]))
 
     def _raised(self, viewer: Viewer) -> Iterator[tuple[Any, ...]]:
-        """What the lake's own alerts tell; of a cube, to those who read every row of its fact."""
+        """Of a fact or its cubes to those who read all of it, of anything else to those who read all of everything."""
         names = "since, kind, severity, entity, state, text"
         scan = self._duck.scan(self._shelf.latest(tables.ALERTS))
-        facts = {f"cube/{cube.name}": cube.fact for cube in self._cubes}
+        facts = {f"fact/{fact}": fact for fact in load_facts()}
+        reads_all = all(map(viewer.whole, load_facts()))
+        facts |= {f"cube/{cube.name}": cube.fact for cube in self._cubes}
         for since, kind, severity, entity, state, text in self._duck.sql(f"SELECT {names} FROM {scan}"):
-            if viewer.policy is None or (entity in facts and viewer.whole(facts[entity])):
+            if reads_all or (entity in facts and viewer.whole(facts[entity])):
                 message = text if state == "raised" else f"{state}: {text}"
                 # Without its data, which may hold another user's statement.
                 yield since, kind, severity, entity, None, message, None

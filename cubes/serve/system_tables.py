@@ -197,7 +197,7 @@ _TABLES: Final = (
         "What needs a person: verdicts, failed steps, losses, wrong cells, refusals of the last 4 MiB of the audit log",
         """
         raised_at z  When
-        kind      t  verdict, job, gap, selfaudit or refusal
+        kind      t  verdict, job, gap, selfaudit, refusal; gate, host, fact, step, verify, cells, answers, late, watch
         severity  t  critical, warning, or info where it is over
         subject   t  Fact, cube, file, or what was refused
         who       t  Who was refused

@@ -62,9 +62,9 @@ def show(settings: Settings, name: str, form: str) -> None:
 @click.option("--until", help="Day after the last, UTC (YYYY-MM-DD).")
 @with_settings(needs_lake=True)
 def verify(settings: Settings, names: tuple[str, ...], since: str | None, until: str | None) -> None:
-    """Recompute cubes from trusted rows and compare every cell; a difference is an error."""
+    """Recompute cubes from trusted rows and compare every cell; one that differs answers nothing, and is an error."""
     from cubes.segments import table_of
-    from cubes.suspicion import clear_held
+    from cubes.suspicion import clear_held, mark_wrong
     from cubes.verify import verify as verify_cube
     from fleetcube.cube_state import chosen_cubes
     from fleetcube.progress import Progress
@@ -91,6 +91,9 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
         detail = {} if result.holds else {ERROR: f"{rows:,} differ: {'; '.join(result.shown[:3])}"}
         record(settings, duck, "verify", found.name, outcome=outcome, rows=rows, seconds=result.seconds, detail=detail)
         click.echo(verify_text(result))
+        days = (_day(since), _day(until))
+        for mark in [] if result.holds else mark_wrong(settings, duck, found, result, {"found": "verify"}, days=days):
+            click.echo(f"{found.name}: nothing is answered from {mark.grain} cells of {mark.days} any more.")
         for mark in clear_held(settings, duck, found, result, since=_day(since), until=_day(until)):
             click.echo(f"{found.name}: {mark.grain} cells of {mark.days} hold again and answer again.")
         failed += [] if result.holds else [found.name]

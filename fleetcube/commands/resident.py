@@ -35,7 +35,7 @@ def run(settings: Settings, every: str, steps: str | None, once: bool) -> None:
     loop = Loop(
         lambda: Pipeline(settings, progress.note), chosen, every_s=seconds_of(every, "--every"), progress=progress
     )
-    with ended_by_signals(loop.stop, progress.say):
+    with ended_by_signals(loop.stop, progress.interject):
         if not once:
             progress.say(f"fleetcube run: {', '.join(chosen)} every {every}; Ctrl-C ends it")
             loop.run()

@@ -16,6 +16,8 @@ from quality.notices.secret import Secret
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 _Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,500}$")]
+# As http sends it: no blanks, nothing beyond ASCII (%20, punycode).
+_Url = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,500}$")]
 _Address = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;:\"\x00-\x1f]{1,64}@[^\s@<>,;:\"\x00-\x1f]{1,255}$")]
 
 
@@ -34,7 +36,7 @@ class WebhookChannel(_Closed):
     """A signed POST. `plain` lets it go without TLS to another host; `ca` is a file of certificates to trust."""
 
     kind: Literal["webhook"]
-    url: _Line
+    url: _Url
     secret: Secret
     timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
     plain: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -11,6 +12,7 @@ from email.utils import format_datetime, parseaddr
 from lake.errors import TransportError
 from lake.times import utc_now
 from quality.notices.channels import MailChannel
+from quality.notices.deadline import Deadline
 from quality.notices.notice import Notice
 
 
@@ -34,24 +36,32 @@ def message(channel: MailChannel, notice: Notice) -> EmailMessage:
 def send(name: str, channel: MailChannel, notice: Notice) -> None:
     """Deliver one notice. Errors: TransportError where nobody has it, PartlyTaken where only some have."""
     password = channel.password.read(name) if channel.password is not None else ""
-    context = ssl.create_default_context(cafile=None if channel.ca is None else str(channel.ca))
-    try:
-        with _connect(channel, context) as server:
-            if channel.tls == "starttls":
-                # Refused by smtplib where the server doesn't offer it: never in the clear instead.
-                server.starttls(context=context)
-            if channel.user is not None:
-                server.login(channel.user, password)
-            refused = server.send_message(message(channel, notice))
-    except smtplib.SMTPAuthenticationError as error:
-        raise TransportError("The mail server refused user or password.", where=name) from error
-    except (OSError, smtplib.SMTPException, ValueError) as error:
-        raise TransportError(f"The mail can't be sent: {type(error).__name__}: {error}.", where=name) from error
+    with Deadline(channel.timeout_s) as deadline:
+        try:
+            context = ssl.create_default_context(cafile=None if channel.ca is None else str(channel.ca))
+            with _Server(channel, context, deadline) as server:
+                if channel.tls == "starttls":
+                    # Refused by smtplib where the server doesn't offer it: never in the clear instead.
+                    server.starttls(context=context)
+                if channel.user is not None:
+                    server.login(channel.user, password)
+                refused = server.send_message(message(channel, notice))
+        except smtplib.SMTPAuthenticationError as error:
+            raise TransportError("The mail server refused user or password.", where=name) from error
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            raise TransportError(f"The mail can't be sent: {deadline.why(error)}.", where=name) from error
     if refused:
         raise PartlyTaken(f"The mail server refused {', '.join(sorted(refused))}.", where=name)
 
 
-def _connect(channel: MailChannel, context: ssl.SSLContext) -> smtplib.SMTP:
-    if channel.tls == "tls":
-        return smtplib.SMTP_SSL(channel.host, channel.port, timeout=channel.timeout_s, context=context)
-    return smtplib.SMTP(channel.host, channel.port, timeout=channel.timeout_s)
+class _Server(smtplib.SMTP):
+    """The dialogue with a server, over a connection that the deadline ends."""
+
+    def __init__(self, channel: MailChannel, context: ssl.SSLContext, deadline: Deadline) -> None:
+        self._context, self._deadline = context if channel.tls == "tls" else None, deadline
+        super().__init__(channel.host, channel.port)
+
+    def _get_socket(self, host: str, port: int, _: object) -> socket.socket:
+        """Called by the base's `connect`, which leaves to it how to reach the server."""
+        sock = self._deadline.connect(host, port)
+        return sock if self._context is None else self._context.wrap_socket(sock, server_hostname=host)

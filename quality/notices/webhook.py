@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
-import socket
 import ssl
-import threading
 import time
-from contextlib import suppress
+from contextlib import closing
 from typing import Final
 from urllib.parse import urlsplit
 
 from lake.errors import TransportError
 from quality.notices.channels import WebhookChannel
+from quality.notices.deadline import Deadline
 from quality.notices.notice import Notice
 
 SIGNATURE: Final = "Fleetcube-Signature"
@@ -44,22 +43,17 @@ def post(name: str, channel: WebhookChannel, notice: Notice) -> None:
         TIMESTAMP: str(timestamp),
         SIGNATURE: sign(secret, timestamp, body),
     }
-    connection = _connection(channel)
-    # Each read has a time-out of its own; an answer that drips in byte by byte is ended by this clock.
-    late = threading.Event()
-    clock = threading.Timer(channel.timeout_s, _end, (connection, late))
-    clock.daemon = True
-    clock.start()
-    try:
-        connection.request("POST", _path(channel.url), body, headers)
-        answer = connection.getresponse()
-        answer.read(_READ_BYTES)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        what = f"no answer within {channel.timeout_s} s" if late.is_set() else f"{type(error).__name__}: {error}"
-        raise TransportError(f"The webhook can't be reached: {what}.", where=name) from error
-    finally:
-        clock.cancel()
-        connection.close()
+    with Deadline(channel.timeout_s) as deadline:
+        try:
+            with closing(_connection(channel, deadline)) as connection:
+                connection.request("POST", _path(channel.url), body, headers)
+                answer = connection.getresponse()
+                answer.read(_READ_BYTES)
+        except http.client.InvalidURL as error:
+            # Its text would show the path, which may hold a token.
+            raise TransportError("The webhook's address can't be asked for.", where=name) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise TransportError(f"The webhook can't be reached: {deadline.why(error)}.", where=name) from error
     if 300 <= answer.status < 400:
         what = f"The webhook answered {answer.status}, a redirect, which is never followed."
         raise TransportError(what, where=name, todo="Write the final address into notices.yaml.")
@@ -67,23 +61,17 @@ def post(name: str, channel: WebhookChannel, notice: Notice) -> None:
         raise TransportError(f"The webhook answered {answer.status}.", where=name)
 
 
-def _connection(channel: WebhookChannel) -> http.client.HTTPConnection:
+def _connection(channel: WebhookChannel, deadline: Deadline) -> http.client.HTTPConnection:
     parts = urlsplit(channel.url)
-    host = parts.hostname or ""
-    if parts.scheme == "http":
-        return http.client.HTTPConnection(host, parts.port, timeout=channel.timeout_s)
-    context = ssl.create_default_context(cafile=None if channel.ca is None else str(channel.ca))
-    return http.client.HTTPSConnection(host, parts.port, timeout=channel.timeout_s, context=context)
+    host, is_plain = parts.hostname or "", parts.scheme == "http"
+    port = parts.port or (80 if is_plain else 443)
+    made = http.client.HTTPConnection(host, port) if is_plain else http.client.HTTPSConnection(host, port)
+    context = None if is_plain else ssl.create_default_context(cafile=None if channel.ca is None else str(channel.ca))
+    sock = deadline.connect(host, port)
+    made.sock = sock if context is None else context.wrap_socket(sock, server_hostname=host)
+    return made
 
 
 def _path(url: str) -> str:
     parts = urlsplit(url)
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-
-
-def _end(connection: http.client.HTTPConnection, late: threading.Event) -> None:
-    late.set()
-    sock: socket.socket | None = connection.sock
-    if sock is not None:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)

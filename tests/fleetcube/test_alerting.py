@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from journals import fleetcube
 from landed import land
 from noticeservers import Hook, hook, secret_file, verified
 
-from fleetcube.alerting import check, report
+from fleetcube.alert_lists import alert_rows, alerts_text
+from fleetcube.alerting import check, report, untold
 from lake.alerts import Alert, read_alerts, record_alert
 from lake.duck import Duck, connect
 from lake.errors import LakeError
@@ -177,6 +179,42 @@ def test_broken_channels_hide_nothing_else(settings: Settings, pager: Hook) -> N
         done = fleetcube(settings.lake, *verb)
         assert (done.returncode, told in done.stdout) == (0, True), done.stderr
     assert told in fleetcube(settings.lake, "alerts", "check").stderr
+
+
+def test_what_is_wrong_with_channels_keeps_nothing_from_being_recorded(settings: Settings, pager: Hook) -> None:
+    assert fleetcube(settings.lake, *ARGUMENTS[:3], "--entity", "dag/before", "--text", "first").returncode == 0
+    pager.answers = [500]
+    assert fleetcube(settings.lake, *ARGUMENTS[:3], "--entity", "dag/kept", "--text", "waits").returncode == 1
+    right = settings.notices_file.read_text()
+    settings.notices_file.write_text(right.replace("url", "ulr"))
+    done = fleetcube(settings.lake, *ARGUMENTS)
+    assert (done.returncode, "ulr: unknown field" in done.stderr) == (1, True)
+    assert "[critical] task: dag/load" in done.stderr, "the log is told"
+    told = json.loads(fleetcube(settings.lake, "alerts", "list", "--format", "json").stdout)
+    assert {one["entity"] for one in told["alerts"]} == {"dag/before", "dag/kept", "dag/load"}
+    assert any("1 notices wait; failed 1 times" in text for text in told["outbox"]), "what waits is left as it is"
+    settings.notices_file.write_text(right)
+    pager.answers = [200]
+    for path in settings.lake.glob("_work/notices/*/_failing.json"):
+        path.unlink()  # the pause of five seconds
+    (settings.lake / "_work" / "notices" / "pager" / "000000000001-0000-x.json").write_text("{}")
+    done = fleetcube(settings.lake, "notify", "--kind", "task", "--entity", "dag/new", "--text", "new")
+    assert (done.returncode, "000000000001-0000-x.json.damaged" in done.stderr) == (1, True)
+    assert titles(pager)[-2:] == ["[critical] task: dag/kept", "[critical] task: dag/new"]
+
+
+def test_a_name_writes_no_line_of_its_own(
+    settings: Settings, duck: Duck, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = "host/oslo/h1\n\x1b[2J2026-11-30T01:00:00Z fleetcube: alert cleared gate fact/samples: over"
+    with caplog.at_level(logging.INFO, "fleetcube.alerting"):
+        report(settings, duck, [Finding("host", "warning", forged, "silent")], Scope(kinds=frozenset({"host"})))
+    listed = alerts_text(alert_rows(settings, (), whole=False), untold(settings))
+    whole = alerts_text(alert_rows(settings, (), whole=True), ())
+    for text in (*caplog.messages, listed, whole, capsys.readouterr().err):
+        assert "\x1b" not in text
+        assert not any(line.startswith("2026-11-30T01:00:00Z") for line in text.splitlines())
+    assert any("alert raised host host/oslo/h1" in text for text in caplog.messages)
 
 
 def test_channels_are_tested(settings: Settings, pager: Hook) -> None:

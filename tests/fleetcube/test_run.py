@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
@@ -32,8 +34,9 @@ class Clock:
     """Time that passes only where somebody waits, or a test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: float) -> None:
-        self.now, self.waited, self._is_set = at, list[float](), False
-        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now))
+        self.now, self.waited, self._is_set, self.asleep = at, list[float](), False, 0.0
+        steady = lambda: self.now - self.asleep  # noqa: E731 - what a sleeping host doesn't count
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: self.now, monotonic=steady))
 
     def is_set(self) -> bool:
         return self._is_set
@@ -100,9 +103,39 @@ def test_rounds_begin_at_multiples_and_late_ones_are_told_and_not_doubled(
     assert "took 2 min, so 2 rounds of every 60 s were left out" in late
 
 
+@pytest.mark.parametrize(("where", "passed"), [("waiting", 4319), ("in a round", 4320)])
+def test_a_host_that_slept_is_told_apart_and_is_no_late_round(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, where: str, passed: int
+) -> None:
+    clock, began, days_s = Clock(monkeypatch, at=1_000_000_030.0), list[float](), 3 * 86_400.0
+
+    def sleep() -> None:
+        clock.now, clock.asleep = clock.now + days_s, days_s
+
+    def work() -> Done:
+        began.append(clock.now)
+        clock.now += 5
+        if where == "in a round" and not clock.asleep:
+            sleep()
+        if len(began) == 3:
+            clock.set()
+        return Done()
+
+    loop = loop_of(settings, monkeypatch, "land", {"land": [("inbox", work)]})
+    loop.stop = clock  # type: ignore[assignment]
+    wait = clock.wait
+    if where == "waiting":
+        monkeypatch.setattr(clock, "wait", lambda seconds: (clock.asleep or sleep(), wait(seconds))[1])
+    loop.run()
+    [told] = [line for line in lines(loop) if "passed by" in line]
+    assert told.startswith(f"{passed} rounds of every 60 s passed by and are left out: the host slept")
+    assert not any("took" in line for line in lines(loop))
+    assert loop._late is None
+
+
 def test_a_late_round_is_an_alert_until_one_is_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = loop_of(settings, monkeypatch, "land,alerts", {"land": []})
-    loop._late = loop._lateness(module.time.time() - 100, 1)
+    loop._late = loop._lateness(module.time.time() - 100, 100.0, 1)
     loop.round()
     open_now = open_alerts(fold(read_alerts(Pipeline(settings).duck, settings.lake)))
     assert [one.last.key for one in open_now] == [("late", "run/land,alerts")]
@@ -164,6 +197,26 @@ def test_slow_steps_are_done_once_in_their_interval_by_whoever_comes_first(
     assert lines(loops[0])[-1] == "upkeep: another loop is at it"
 
 
+def test_of_a_slow_step_only_what_failed_is_due_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, done, wrong = Clock(monkeypatch, at=7200.0), list[str](), {"b"}
+
+    def work(name: str) -> Done:
+        done.append(name)
+        if name in wrong:
+            raise LakeError("cells differ")
+        return Done()
+
+    work_of: Work = {"verify": [(name, lambda name=name: work(name)) for name in "abc"]}  # type: ignore[misc]
+    loops = [loop_of(settings, monkeypatch, "verify", work_of) for _ in range(2)]
+    assert [loop.round().failed for loop in loops] == [["verify b"], ["verify b"]]
+    wrong.clear()
+    assert [loop.round().failed for loop in loops] == [[], []]
+    assert "".join(done) == "abc" + "b" + "b"
+    clock.now += 21_600
+    loops[0].round()
+    assert "".join(done[5:]) == "abc"
+
+
 def test_a_damaged_note_of_the_last_time_is_told_and_ends_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +255,29 @@ def test_a_signal_ends_it_between_pieces_and_a_second_one_at_once(
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_a_signal_says_does_not_go_through_a_stream_in_use() -> None:
+    """A buffered stream refuses a write from within another one of the same thread: the handler must not try."""
+
+    class InUse(io.StringIO):
+        def write(self, text: str) -> int:
+            raise RuntimeError("reentrant call inside a buffered writer")
+
+        def fileno(self) -> int:
+            return into
+
+    out, into = os.pipe()
+    try:
+        with pytest.raises(RuntimeError):
+            Progress("json", InUse()).say("as ever")
+        Progress("json", InUse()).interject("ending")
+        assert json.loads(os.read(out, 1000))["message"] == "ending"
+        Progress("text", InUse()).interject("ending")
+        assert os.read(out, 1000) == b"ending\n"
+    finally:
+        os.close(out)
+        os.close(into)
 
 
 def test_the_ledger_tells_of_failures_and_of_what_works_again(

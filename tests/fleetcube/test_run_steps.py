@@ -61,7 +61,7 @@ def kinds(pipeline: Pipeline) -> list[str]:
 
 
 def test_verify_goes_round_the_days(pipeline: Pipeline) -> None:
-    days = {done.text[:10] for slot in range(12) for done in do(pipeline, "verify", slot) if done.text}
+    days = {one.text[:10] for slot in range(12) for one in do(pipeline, "verify", slot) if one.text}
     rows = delta.open_snapshot(pipeline.settings.lake, trusted("requests"))
     assert days == {file.partition["day"] for file in rows.files}
     assert all(done.text == "" or "all equal" in done.text for done in do(pipeline, "verify"))
@@ -80,8 +80,11 @@ def test_wrong_cells_are_taken_out_told_and_over_once_they_hold(pipeline: Pipeli
     fixed = fleetcube(lake, "cube", "refresh", "serving", "--since", str(mark.first), "--until", "2026-12-31")
     assert fixed.returncode == 0, fixed.stderr
     assert "hold again" in fixed.stdout
-    assert fleetcube(lake, "cube", "verify", "serving").returncode == 1, "the days before are wrong still"
-    assert kinds(pipeline) == ["verify"]
+    before = fleetcube(lake, "cube", "verify", "serving")
+    assert before.returncode == 1, "the days before are wrong still"
+    assert "serving: nothing is answered from 1d cells of 2026-" in before.stdout
+    assert active_marks(pipeline.settings, pipeline.duck, CUBE) != []
+    assert kinds(pipeline) == ["cells", "verify"]
     assert (
         fleetcube(lake, "cube", "refresh", "serving", "--since", "2026-01-01", "--until", "2026-12-31").returncode == 0
     )

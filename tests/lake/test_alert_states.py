@@ -76,6 +76,22 @@ def test_a_held_back_end_is_told_only_where_the_beginning_was() -> None:
     assert table.round(60) == []
 
 
+def test_a_clock_that_was_ahead_silences_nothing() -> None:
+    table, year = Table(), 365 * 24 * 60.0
+    assert [row[-1] for row in (*table.round(year, gate()), *table.round(year + 1))] == [True, True]
+    assert table.round(0, gate()) == [("raised", "critical", "fact/samples", 10, True)]
+    assert table.round(1, gate()) == []
+    assert table.round(2) == [("cleared", "info", "fact/samples", 10, True)]
+    assert table.round(3, gate()) == [("raised", "critical", "fact/samples", 10, False)], "the pause is as ever"
+
+
+def test_a_new_episode_that_is_worse_is_told_at_once() -> None:
+    table = Table()
+    assert [row[-1] for row in (*table.round(0, gate("warning")), *table.round(1))] == [True, True]
+    assert table.round(2, gate("critical")) == [("raised", "critical", "fact/samples", 10, True)]
+    assert [row[-1] for row in (*table.round(3), *table.round(4, gate("critical")))] == [True, False]
+
+
 def test_what_nobody_looked_at_stays_open() -> None:
     table = Table()
     table.round(0, gate())
@@ -121,7 +137,8 @@ def test_random_lives_are_told_without_repeats_and_without_storms(rounds: list[t
         assert told == [] or told[0].state == "raised"
         for before, after in pairwise(told):
             assert after.state != "raised" or before.state == "cleared", f"{key} begins twice"
-            is_worse = after.state == "changed" and RANKS.index(after.severity) > RANKS.index(before.severity)
+            known = before.data.get("was", before.severity)
+            is_worse = RANKS.index(after.severity) > RANKS.index(known)
             assert after.state == "cleared" or is_worse or after.at - before.at >= PAUSE, f"{key} storms"  # type: ignore[operator]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import pytest
 from gating import NoJudge, gate, sample
 from landed import land
 
@@ -16,7 +18,7 @@ from lake.ledger import ERROR, record
 from lake.lookup_store import ensure_lookups, publish_lookup
 from lake.lookups import load_lookups
 from lake.settings import Settings
-from lake.tables import GAPS
+from lake.tables import BATCHES, GAPS
 from lake.times import iso
 from quality.gate import retry_blocked
 from quality.suites import Suite, load_suite
@@ -70,6 +72,33 @@ def test_a_warning_until_a_batch_passes(settings: Settings, duck: Duck) -> None:
     land(settings, duck, "samples", [sample("4", boot="c")])
     gate(settings, duck)
     assert gate_findings(duck, settings.lake) == []
+
+
+def test_a_long_history_of_batches_stays_in_the_engine(
+    settings: Settings, duck: Duck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block(settings, duck, "b")
+    counts = ("received", "duplicates", "trusted", "quarantine", "gaps", "blocked", "withdrawn")
+    zeros = ", ".join(f"0 AS {name}" for name in counts)
+    past = (
+        f"SELECT 'samples' AS fact, i + 2 AS batch, i + 2 AS landed_from, i + 2 AS landed_to, {zeros}, "
+        "'passed' AS verdict, '' AS suite, 'not even JSON' AS checks, "
+        "NULL::TIMESTAMPTZ AS first_ts, NULL::TIMESTAMPTZ AS last_ts, "
+        "now() AS started_at, now() AS ended_at FROM range(5000) t(i)"
+    )
+    files = duck.write(past, settings.lake, BATCHES, "past", stats=("batch",))
+    commit(settings.lake, BATCHES, open_snapshot(settings.lake, BATCHES), adds=files, txns={})
+    taken, run = list[int](), duck.sql
+
+    def counted(statement: str) -> list[tuple[Any, ...]]:
+        rows = run(statement)
+        taken.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(duck, "sql", counted)
+    [found] = gate_findings(duck, settings.lake)
+    assert "1 batches of samples are blocked, the last is 1: share_quarantined (50)" in found.text
+    assert sum(taken) <= 3
 
 
 def test_the_page_of_a_verdict_escapes_what_rows_say(settings: Settings, duck: Duck) -> None:

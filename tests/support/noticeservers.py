@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,38 @@ def verified(headers: dict[str, str], body: bytes, *, secret: str = SECRET, now:
     given = headers["Fleetcube-Signature"].removeprefix("v1=")
     age_s = abs((time.time() if now is None else now) - int(at))
     return hmac.compare_digest(wanted, given) and age_s <= 300
+
+
+@contextmanager
+def dripping(first: bytes, piece: bytes) -> Iterator[tuple[int, threading.Event]]:
+    """A port where `first` comes at once and `piece` ten times a second, for a minute: gives it, and what ends it."""
+    released = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Whoever is too late to connect must leave nobody waiting.
+        server.settimeout(0.2)
+
+        def drip() -> None:
+            taken = None
+            while taken is None and not released.is_set():
+                with suppress(TimeoutError):
+                    taken, _ = server.accept()
+            if taken is None:
+                return
+            with taken, suppress(OSError):
+                taken.sendall(first)
+                for _ in range(600):
+                    if released.wait(0.1):
+                        return
+                    taken.sendall(piece)
+            released.wait(60)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            yield server.getsockname()[1], released
+        finally:
+            released.set()
+            thread.join(60)
 
 
 class Mailbox:

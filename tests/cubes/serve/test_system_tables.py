@@ -254,6 +254,8 @@ def test_alerts_hold_verdicts_failures_losses_and_refusals(place: Place) -> None
     [judged] = gate(place.settings, place.duck, suite=strict)
     told = Alert("selfaudit", "critical", "cube/serving", "wrong cells", data={"sql": "SELECT secret"})
     record_alert(place.duck, place.settings.lake, told)
+    for entity in ("fact/samples", "fact/requests", "host/oslo/h1"):
+        record_alert(place.duck, place.settings.lake, Alert("gate", "critical", entity, "blocked"))
     with pytest.raises(psycopg.OperationalError):
         place.ask("SELECT 1", user="nobody")
     with pytest.raises(psycopg.errors.UndefinedTable):
@@ -268,6 +270,9 @@ def test_alerts_hold_verdicts_failures_losses_and_refusals(place: Place) -> None
     assert place.ask(audited, user="bob") == []
     of_bob = place.ask("SELECT kind, subject, who FROM fleet.alerts WHERE kind IN ('refusal', 'job')", user="bob")
     assert set(of_bob) == {("refusal", "query", "bob")}
+    of_gate = "SELECT subject FROM fleet.alerts WHERE kind = 'gate' ORDER BY 1"
+    assert place.ask(of_gate) == [("fact/requests",), ("fact/samples",), ("host/oslo/h1",)]
+    assert place.ask(of_gate, user="bob") == [("fact/samples",)], "of a fact that he reads whole"
 
 
 def test_of_a_restricted_fact_there_are_no_counts_and_of_others_nothing(place: Place) -> None:

@@ -45,6 +45,8 @@ BAD = {
     'url: "ftp://pager.example.org/x"': "write https",
     'url: "http://pager.example.org/x"': "http is not private",
     'url: "https://pager.example.org:99999/x"': "ort",
+    'url: "https://pager.example.org/in put?token=hidden"': "url",
+    'url: "https://pager.example.org/blöcked"': "url",
 }
 
 

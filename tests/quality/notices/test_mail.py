@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from certificates import make_certificate
-from noticeservers import Mailbox, mail_server, secret_file
+from noticeservers import Mailbox, dripping, mail_server, secret_file
 
 from fleetcube.children import free_port
 from lake.errors import TransportError
@@ -80,6 +80,21 @@ def test_refusals_are_failures() -> None:
             send("team", channel(box.port), NOTICE)
     with pytest.raises(TransportError, match="can't be sent"):
         send("team", channel(free_port("127.0.0.1", 0)), NOTICE)
+
+
+@pytest.mark.parametrize("tls", ["none", "starttls", "tls"])
+def test_a_server_that_drips_is_left_in_time(tls: str) -> None:
+    """Each line (or byte of a TLS record) comes well within the time-out of one read."""
+    first, piece = (b"\x16\x03\x03\x3f\xff", b"\x02") if tls == "tls" else (b"", b"220-still here\r\n")
+    with dripping(first, piece) as (port, released):
+        with pytest.raises(TransportError, match="can't be sent: no answer within 1 s"):
+            send("team", channel(port, tls=tls, timeout_s=1), NOTICE)
+        assert not released.is_set(), "it was left, it did not end by itself"
+
+
+def test_a_file_of_certificates_that_is_missing_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(TransportError, match="can't be sent: FileNotFoundError"):
+        send("team", channel(9, ca=tmp_path / "none.pem"), NOTICE)
 
 
 def test_hostile_names_forge_no_header() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from noticeservers import hook, mail_server, secret_file
 
-from lake.errors import LakeError
 from quality.notices import outbox as boxes
 from quality.notices.channels import Channels
 from quality.notices.notice import Item, Notice, notice
@@ -95,14 +94,25 @@ def test_what_no_route_takes_and_what_lost_its_channel_is_told(tmp_path: Path) -
         assert len(bare.troubles()) == 2
 
 
-def test_a_damaged_notice_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"number": 1, "notice": {}}', "\udcff"])
+def test_a_damaged_file_is_put_aside_and_named_and_holds_up_nothing(tmp_path: Path, content: str) -> None:
     with hook() as server:
         site = Site(tmp_path, server.port)
-        site.notifier.keep(made(1), 1)
-        [path] = (tmp_path / "_work" / "notices" / "pager").glob("*.json")
-        path.write_text("{")
-        with pytest.raises(LakeError, match=r"pager/0.*A kept notice is damaged.*Move it away"):
-            site.notifier.deliver()
+        for number in (1, 2):
+            site.notifier.keep(made(number), number)
+        box = tmp_path / "_work" / "notices" / "pager"
+        path = min(box.glob("[0-9]*.json"))
+        for bad in (path, box / "_failing.json"):
+            bad.write_bytes(content.encode(errors="surrogateescape"))
+        assert any(str(path) in text for text in site.notifier.troubles()), "who only looks changes nothing"
+        assert path.exists()
+        aside = site.notifier.forget_drafts(2)
+        assert [f"{bad}.damaged" in text for bad, text in zip((path, box / "_failing.json"), aside, strict=True)]
+        assert site.notifier.deliver() == []
+        assert [headers["Idempotency-Key"] for _, headers, _ in server.taken] == ["id-2"]
+        assert site.said == ["id-1", "id-2"]
+        assert f"damaged: {path}.damaged" in site.notifier.troubles()[0]
+        assert site.notifier.forget_drafts(2) == [], "it is told as new once"
 
 
 def test_a_full_outbox_says_so(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 from certificates import make_certificate
-from noticeservers import SECRET, Hook, hook, secret_file, verified
+from noticeservers import SECRET, Hook, dripping, hook, secret_file, verified
 
 from fleetcube.children import free_port
 from lake.errors import ConfigError, TransportError
@@ -64,6 +66,43 @@ def test_a_slow_server_is_left_in_time(tmp_path: Path, answer: str) -> None:
         with pytest.raises(TransportError, match="can't be reached"):
             post("pager", channel(tmp_path, server.port), NOTICE)
         assert not server.released.is_set(), "it was left, it did not end by itself"
+
+
+def test_a_server_that_drips_its_handshake_is_left_in_time(tmp_path: Path) -> None:
+    with dripping(b"\x16\x03\x03\x3f\xff", b"\x02") as (port, released):
+        with pytest.raises(TransportError, match="can't be reached: no answer within 1 s"):
+            post("pager", channel(tmp_path, port, "https", timeout_s=1), NOTICE)
+        assert not released.is_set()
+
+
+def test_a_name_that_is_not_found_in_time_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released, asked = threading.Event(), list[object]()
+
+    def slow(*names: object, **_: object) -> list[object]:
+        asked.extend(names)
+        released.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    try:
+        with pytest.raises(TransportError, match="can't be reached: no answer within 1 s"):
+            post("pager", channel(tmp_path, 9, timeout_s=1), NOTICE)
+        assert (asked[0], released.is_set()) == ("127.0.0.1", False)
+    finally:
+        released.set()
+
+
+def test_a_file_of_certificates_that_is_missing_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(TransportError, match="can't be reached: FileNotFoundError"):
+        post("pager", channel(tmp_path, 9, "https", ca=tmp_path / "none.pem"), NOTICE)
+
+
+def test_no_error_shows_the_path_of_an_address(tmp_path: Path) -> None:
+    plain = channel(tmp_path, 9)
+    odd = plain.model_copy(update={"url": "http://127.0.0.1:9/in put?token=hidden"})
+    with pytest.raises(TransportError) as error:
+        post("pager", odd, NOTICE)
+    assert "hidden" not in str(error.value)
 
 
 def test_a_server_that_is_down(tmp_path: Path) -> None:
