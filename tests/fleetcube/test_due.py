@@ -30,12 +30,13 @@ def test_what_waits_is_known_after_each_step(tmp_path: Path) -> None:
     assert {one["fact"] for one in judged} == {"requests", "samples"}
     assert all(one["page"] is None or one["verdict"] == "warned" for one in judged)
     now = due(Settings(lake=lake))
-    assert now == Due((), {"samples": ("infrastructure",), "requests": ("serving",)})
+    of_samples = ("cost", "energy", "infrastructure", "training")
+    assert now == Due((), {"samples": of_samples, "requests": ("serving",)})
     [built] = run(lake, "build", "serving", "--format", "json")
     assert (built["cube"], built["kind"], built["rows"]) == ("serving", "build", 20)
-    assert due(Settings(lake=lake)).build == {"samples": ("infrastructure",)}
+    assert due(Settings(lake=lake)).build == {"samples": of_samples}
     states = {one["name"]: one["due"] for one in run(lake, "cube", "list", "--format", "jsonl")}
-    assert states == {"evaluations": False, "infrastructure": True, "serving": False}
+    assert states == dict.fromkeys(("evaluations", "events", "serving"), False) | dict.fromkeys(of_samples, True)
     [again] = run(lake, "build", "serving", "--format", "json")
     assert again["kind"] == "none"
 

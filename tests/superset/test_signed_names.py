@@ -48,14 +48,28 @@ def test_the_name_goes_with_the_connection(
     held, key = keys
     (tmp_path / "endpoint_key").write_text(f"{key}\n")
     monkeypatch.setenv("SUPERSET_HOME", str(tmp_path))
+    monkeypatch.delenv("SUPERSET_RAW", raising=False)
     (tmp_path / "endpoint_port").write_text("5433")
     uri: Any = SimpleNamespace(host="127.0.0.1", port=5433, username="superset", database="fleet")
     given: dict[str, Any] = {"poolclass": None, "connect_args": {"options": "-c statement_timeout=1s"}}
     _, params = act_for(uri, given, "ada", None, None)
+    assert "fleetcube.raw" not in params["connect_args"]["options"]
     before, _, token = params["connect_args"]["options"].partition(" -c fleetcube.act_for=")
     assert before == "-c statement_timeout=1s"
     assert held.read("superset", token).person == "ada"
     assert given["connect_args"] == {"options": "-c statement_timeout=1s"}, "what was given stays as it was"
+
+
+def test_rows_are_asked_where_a_comparison_wants_them(
+    keys: tuple[Keys, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endpoint_key").write_text(keys[1])
+    (tmp_path / "endpoint_port").write_text("5433")
+    monkeypatch.setenv("SUPERSET_HOME", str(tmp_path))
+    monkeypatch.setenv("SUPERSET_RAW", "1")
+    uri: Any = SimpleNamespace(host="127.0.0.1", port=5433, username="superset", database="fleet")
+    _, params = act_for(uri, {}, "ada", None, None)
+    assert params["connect_args"]["options"].endswith(" -c fleetcube.raw=on")
 
 
 @pytest.mark.parametrize(
