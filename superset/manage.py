@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ from cubes.access import load_access
 from fleetcube.options import require_lake
 from lake.acting import Keys, TokenError
 from lake.errors import ConfigError, FleetcubeError
+from lake.places import address, is_remote
 from lake.settings import Settings, load_settings
 from lake.users import Users
 
@@ -49,8 +51,9 @@ class Superset:
 
     def __init__(self, settings: Settings, port: int) -> None:
         """Nothing is made or started yet."""
-        self.settings, self.port = settings, port
-        self.home = settings.lake.resolve() / "_superset"
+        # What is started works in a folder of its own, so that the lake is named whole.
+        self.settings, self.port = replace(settings, lake=settings.lake.absolute()), port
+        self.home = self.settings.lake / "_superset"
 
     def start(self) -> None:
         """Make what is missing, start the endpoint and Superset, and say where they are."""
@@ -99,6 +102,11 @@ class Superset:
         """Compare what Superset holds with the source; what differs is printed, and ends with 1."""
         self._run("check", uri=self._uri)
         print("Superset holds what superset/assets/ says.")
+
+    @property
+    def _lake(self) -> str:
+        """The lake as the command line takes it."""
+        return address(self.settings.lake) if is_remote(self.settings.lake) else str(self.settings.lake)
 
     @property
     def _uri(self) -> str:
@@ -158,7 +166,7 @@ class Superset:
 
     def _fleetcube(self, *arguments: str, told: str = "") -> None:
         """A verb of the command line, so that it is on record like any other."""
-        command = [sys.executable, "-m", "fleetcube", *arguments, "--lake", str(self.settings.lake)]
+        command = [sys.executable, "-m", "fleetcube", *arguments, "--lake", self._lake]
         done = subprocess.run(command, input=told, text=True, capture_output=True)
         if done.returncode:
             raise ConfigError(f"`fleetcube {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")
@@ -171,7 +179,7 @@ class Superset:
         # That of last time, as long as it is free: the metadata name it, and would have to be made anew.
         port = _free_port(int(kept.read_text()) if kept.exists() else self.settings.serve_port)
         self._write("endpoint_port", str(port))
-        command = [sys.executable, "-m", "fleetcube", "serve", "--lake", str(self.settings.lake), "--port", str(port)]
+        command = [sys.executable, "-m", "fleetcube", "serve", "--lake", self._lake, "--port", str(port)]
         self._spawn("endpoint", command, {})
         _wait_for(lambda: self._runs("endpoint") and _listens(port), 60, "the endpoint does not come up")
         print(f"SQL endpoint: {HOST}:{port}, database fleet")
@@ -269,7 +277,8 @@ class Superset:
                 stdout=log,
                 stderr=log,
                 env=environ or None,
-                cwd=self.home,
+                # Superset leaves files where it runs; the endpoint reads fleetcube.toml where we do.
+                cwd=self.home if name == "web" else None,
                 start_new_session=True,
             )
         self._write(f"{name}.pid", f"{child.pid} {_birth(child.pid)}")

@@ -27,14 +27,14 @@ class Running:
 
     def manage(self, *arguments: str) -> str:
         """A verb of manage.py; gives what it printed."""
-        return _run([sys.executable, str(MANAGE), *arguments, "--lake", str(self.lake)])
+        return _run([sys.executable, str(MANAGE), *arguments, "--lake", self.lake.name], self.lake.parent)
 
     def person(self, name: str, role: str, *more: str) -> str:
         """Let a person in; gives the one-time password."""
         return _password(self.manage("user", name, "--role", role, *more))
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], folder: Path) -> str:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FLEETCUBE_")}
     # Answers are cached here, since what is cached for one person must never be shown to another.
     done = subprocess.run(
@@ -53,10 +53,12 @@ def _password(printed: str) -> str:
 @contextmanager
 def superset_over(lake: Path) -> Iterator[Running]:
     """The quick start's lake in that folder, and Superset over it."""
-    _run([sys.executable, "-m", "fleetcube", "up", "--once", "--lake", str(lake)])
+    # By a relative path, as most people name theirs.
+    folder, named = lake.parent, ["--lake", lake.name]
+    _run([sys.executable, "-m", "fleetcube", "up", "--once", *named], folder)
     port = free_port("127.0.0.1", 0)
     try:
-        printed = _run([sys.executable, str(MANAGE), "start", "--lake", str(lake), "--port", str(port)])
+        printed = _run([sys.executable, str(MANAGE), "start", *named, "--port", str(port)], folder)
         yield Running(f"http://127.0.0.1:{port}", lake, _password(printed))
     finally:
-        _run([sys.executable, str(MANAGE), "stop", "--lake", str(lake)])
+        _run([sys.executable, str(MANAGE), "stop", *named], folder)
