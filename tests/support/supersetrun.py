@@ -38,7 +38,12 @@ def _run(command: list[str], folder: Path) -> str:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FLEETCUBE_")}
     # Answers are cached here, since what is cached for one person must never be shown to another.
     done = subprocess.run(
-        command, env={**environ, "SUPERSET_CACHE": "files"}, capture_output=True, text=True, timeout=540
+        command,
+        cwd=folder,
+        env={**environ, "SUPERSET_CACHE": "files"},
+        capture_output=True,
+        text=True,
+        timeout=540,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
