@@ -28,6 +28,7 @@ from typing import Final
 from acting import signed_name
 
 from cubes.access import load_access
+from fleetcube.children import free_port
 from fleetcube.options import require_lake
 from lake.acting import Keys, TokenError
 from lake.errors import ConfigError, FleetcubeError
@@ -177,7 +178,7 @@ class Superset:
             return
         kept = self.home / "endpoint_port"
         # That of last time, as long as it is free: the metadata name it, and would have to be made anew.
-        port = _free_port(int(kept.read_text()) if kept.exists() else self.settings.serve_port)
+        port = free_port(HOST, int(kept.read_text()) if kept.exists() else self.settings.serve_port)
         self._write("endpoint_port", str(port))
         command = [sys.executable, "-m", "fleetcube", "serve", "--lake", self._lake, "--port", str(port)]
         self._spawn("endpoint", command, {})
@@ -311,16 +312,6 @@ def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((HOST, port)) == 0
-
-
-def _free_port(wanted: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted))
-        except OSError:
-            probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
