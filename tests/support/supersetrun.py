@@ -30,7 +30,7 @@ class Running:
         return _run([sys.executable, str(MANAGE), *arguments, "--lake", self.lake.name], self.lake.parent)
 
     def person(self, name: str, role: str, *more: str) -> str:
-        """Let a person in; gives the one-time password."""
+        """Let a person in; gives the password."""
         return _password(self.manage("user", name, "--role", role, *more))
 
 
