@@ -78,6 +78,10 @@ class Verb(BaseOperator):
         self._found: list[dict[str, Any]] = []
         self._child: subprocess.Popen[str] | None = None
 
+    def program(self) -> list[str]:
+        """What is run: fleetcube."""
+        return [Variable.get("FLEETCUBE_COMMAND")]
+
     def arguments(self, context: Any) -> Sequence[str]:
         """The arguments of this run."""
         return self.verb(context) if callable(self.verb) else self.verb
@@ -110,10 +114,11 @@ class Verb(BaseOperator):
                 self._child.kill()
 
     def _run(self, arguments: list[str]) -> int:
-        self.log.info("runs %s", ["fleetcube", *arguments])
+        command = [*self.program(), *arguments]
+        self.log.info("runs %s", [os.path.basename(command[0]), *command[1:]])
         self._found = []
         self._child = subprocess.Popen(
-            [Variable.get("FLEETCUBE_COMMAND"), *arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -4,13 +4,16 @@
 those of one older day, another one each time, so that in a month each of the last thirty comes round once more.
 **retain_plan** shows what retention would delete; **retain** deletes it, but only where the Variable
 `FLEETCUBE_RETAIN` says `apply`. **vacuum** frees the space. **audit** ends the run with a checkpoint of the audit log:
-in the file of the setting `audit_checkpoints`, or else in the task's own log.
+in the file of the setting `audit_checkpoints`, or else in the task's own log. **tidy** drops what this Airflow itself
+keeps of runs that are older than the Variable `FLEETCUBE_KEEP_DAYS` says (30).
 
 Where cells differ from their rows nothing is deleted: what comes after *verify* waits until it holds.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,6 +49,24 @@ def retain(context: Any) -> list[str]:
     return ["retain", "--apply"]
 
 
+class Tidy(common.Verb):
+    """`manage_airflow.py tidy`: the launcher knows where metadata and logs are, which no task may."""
+
+    def program(self) -> list[str]:
+        """The launcher, where it has started this Airflow; an Airflow of one's own is kept small by its keeper."""
+        told = Variable.get("FLEETCUBE_TIDY", None)
+        if told is None:
+            raise AirflowSkipException("`make airflow` has not started this Airflow, so it is not tidied from here.")
+        return [str(word) for word in json.loads(told)]
+
+    def arguments(self, context: Any) -> list[str]:
+        """How long runs are kept."""
+        days = str(Variable.get("FLEETCUBE_KEEP_DAYS", "30"))
+        if not re.fullmatch("[1-9][0-9]{0,3}", days):
+            raise AirflowFailException(f"The Variable FLEETCUBE_KEEP_DAYS can't be {days!r}: write a number of days.")
+        return ["--days", days, "tidy"]
+
+
 with DAG(
     "fleetcube_maintain",
     doc_md=__doc__,
@@ -74,3 +95,4 @@ with DAG(
     audit = common.Verb(task_id="audit", verb=["audit", "checkpoint"])
     # As a teardown it runs whatever became of the others, and does not hide from the run that one has failed.
     upkeep >> proofs >> plan >> apply >> vacuum >> audit.as_teardown()
+    Tidy(task_id="tidy")

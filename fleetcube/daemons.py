@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +26,18 @@ class Daemons:
         """Nothing is started yet; the folder is there."""
         self.folder = folder
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One at a time: two that start the same would both find that it does not run."""
+        with (self.folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def start(self, name: str, command: Sequence[str], environ: Mapping[str, str], cwd: Path) -> None:
         """Start it, unless it runs; in a session of its own, so that no terminal ends it and its children are known."""
         if self.pid(name):
             return
+        self.stop(name)  # what one that was killed has left behind
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(
                 list(command),
@@ -38,16 +48,15 @@ class Daemons:
                 cwd=cwd,
                 start_new_session=True,
             )
-        self._pid_file(name).write_text(f"{child.pid} {_birth(child.pid)}")
+        new = self._pid_file(f"{name}.new")
+        new.write_text(f"{child.pid} {_birth(child.pid)} {_boot()}")
+        new.rename(self._pid_file(name))
         child.returncode = 0  # it outlives us: nobody here waits for it
 
     def pid(self, name: str) -> int | None:
-        """The process that was started under this name, if it still runs: numbers are given anew after a restart."""
-        try:
-            pid, birth = self._pid_file(name).read_text().split()
-        except (FileNotFoundError, ValueError):
-            return None
-        return int(pid) if _birth(int(pid)) == birth else None
+        """The process that was started under this name, if it still runs: numbers are given anew."""
+        pid, birth = self._started(name)
+        return pid if pid and _birth(pid) == birth else None
 
     def check(self, name: str) -> None:
         """ConfigError that names the log where it has ended by itself."""
@@ -56,24 +65,47 @@ class Daemons:
             raise ConfigError(f"{name} ended by itself: {' '.join(said)}", todo=f"See {self.log(name)}.")
 
     def stop(self, name: str) -> bool:
-        """End it and what it has started; gives whether it ran. By force what does not end in a minute."""
-        pid = self.pid(name)
-        if pid is not None:
+        """End it and what it has started; gives whether any of it ran. By force what does not end in a minute."""
+        pid, birth = self._started(name)
+        running = self.pid(name)
+        if running:
             # The session's first process ends the others; those that are left after it are ended too.
-            os.kill(pid, signal.SIGTERM)
+            _signal(running, signal.SIGTERM)
             if not _wait(lambda: self.pid(name) is None, _END_S):
-                os.kill(pid, signal.SIGKILL)
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                for left in _session(pid):
-                    os.kill(left, number)
-                if _wait(lambda: not _session(pid), 10.0):
-                    break
+                _signal(running, signal.SIGKILL)
+        left = _session(pid, birth)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for one in _session(pid, birth):
+                _signal(one, number)
+            if _wait(lambda: not _session(pid, birth), 10.0):
+                break
         self._pid_file(name).unlink(missing_ok=True)
-        return pid is not None
+        return bool(running or left)
+
+    def cut_logs(self, most_bytes: int) -> list[Path]:
+        """Cut each log that is larger to its last quarter of that, where it lies: its process has it open."""
+        large = [path for path in self.folder.glob("*.log") if path.stat().st_size > most_bytes]
+        for path in large:
+            with path.open("rb") as file:
+                file.seek(-(most_bytes // 4), os.SEEK_END)
+                kept = file.read().partition(b"\n")[2]
+            # Each process appends, so what it writes meanwhile stands before or after the lines that are kept.
+            os.truncate(path, 0)
+            with path.open("ab") as file:
+                file.write(b"(earlier lines were cut)\n" + kept)
+        return large
 
     def log(self, name: str) -> Path:
         """Where its output goes."""
         return self.folder / f"{name}.log"
+
+    def _started(self, name: str) -> tuple[int, str]:
+        """Number and birth of what was started under this name since the machine's start; 0 if nothing was."""
+        try:
+            pid, birth, boot = self._pid_file(name).read_text().split()
+        except (FileNotFoundError, ValueError):
+            return 0, ""
+        return (int(pid), birth) if boot == _boot() else (0, "")
 
     def _pid_file(self, name: str) -> Path:
         return self.folder / f"{name}.pid"
@@ -116,7 +148,19 @@ def _birth(pid: int) -> str:
     return fields[19] if fields else ""
 
 
-def _session(leader: int) -> list[int]:
-    """The processes of a session that are alive."""
-    found = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in found if (fields := _stat(pid)) and fields[3] == str(leader)]
+def _boot() -> str:
+    """This start of the machine: after another one every number and time means something else."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _session(leader: int, birth: str) -> list[int]:
+    """The processes of our session that are alive: also when its first one is gone, as its number stays theirs."""
+    if not leader or _birth(leader) not in ("", birth):
+        return []
+    found = {pid: fields for path in Path("/proc").glob("[0-9]*") if (fields := _stat(pid := int(path.name)))}
+    return [pid for pid, fields in found.items() if fields[3] == str(leader) and int(fields[19]) >= int(birth)]

@@ -1,4 +1,4 @@
-"""Starts and ends Airflow over a lake: `make airflow`, `make airflow-stop`. Runs in the project's environment.
+"""Starts, ends and tidies Airflow over a lake: `make airflow`, `make airflow-stop`. Runs in the project's environment.
 
 Whatever Airflow keeps, and every secret, lies in `_airflow/` of the lake's folder, mode 0700. Each step may be
 repeated; what is done already is not done again.
@@ -14,8 +14,10 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +38,8 @@ _DATABASE: Final = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 # What is set already in the environment is kept.
 _GIVEN: Final = ("AIRFLOW__", "AIRFLOW_VAR_")
 _UP_S: Final = 240.0
+_DAY_S: Final = 86_400.0
+_MOST_OWN_LOG_BYTES: Final = 16 << 20
 
 
 class Airflow:
@@ -49,29 +53,59 @@ class Airflow:
 
     def start(self) -> None:
         """Make what is missing, start what does not run, and say where it is."""
-        made = self._prepare()
-        self._port()
-        for part in PARTS:
-            self.daemons.start(part, [str(BIN / "airflow"), part, *self._options(part)], self.environ(), self.home)
-        wait_until(self._is_healthy, _UP_S, f"Airflow does not come up; see {self.home}/*.log")
+        self._make_home()
+        with self.daemons.alone():
+            made = self._prepare()
+            self._port()
+            for part in PARTS:
+                self.daemons.start(part, [str(BIN / "airflow"), part, *self._options(part)], self.environ(), self.home)
+            wait_until(self._is_healthy, _UP_S, f"Airflow does not come up; see {self.home}/*.log")
         said = f"Airflow: http://{HOST}:{self.port}  user {ADMIN}"
         print(f"{said}, password {made} (shown this once; kept in {self._passwords})" if made else said)
         print("Unpause fleetcube_load and fleetcube_cubes there; docs/airflow.md goes on from here.")
 
     def stop(self) -> None:
         """End what `start` has started; processes of others are left alone."""
-        ran = [part for part in reversed(PARTS) if self.daemons.stop(part)]
+        ran = []
+        if self.home.is_dir():
+            with self.daemons.alone():
+                ran = [part for part in reversed(PARTS) if self.daemons.stop(part)]
         print("Airflow is ended." if ran else "Airflow did not run.")
 
     def cli(self, arguments: list[str]) -> int:
         """Airflow's own command line over this Airflow: backfills, Variables, test runs."""
-        if made := self._prepare():
+        self._make_home()
+        with self.daemons.alone():
+            made = self._prepare()
+        if made:
             print(f"Airflow: user {ADMIN}, password {made} (kept in {self._passwords})", file=sys.stderr)
         kept = self.home / "port"
         self.port = int(kept.read_text()) if kept.exists() else self.port
         return subprocess.run(
             [str(BIN / "airflow"), *arguments], env=self.environ(), cwd=self.home, check=False
         ).returncode
+
+    def tidy(self, days: int) -> int:
+        """Drop what is kept of runs that are older than so many days, so that years of runs fill no disk.
+
+        Rows of the metadata and logs of tasks go by age, the logs of the parts by size. Gives an exit status.
+        """
+        if days < 1:
+            raise ConfigError(f"{days} days can't be kept.", todo="Give 1 or more: --days 30.")
+        before_s = time.time() - days * _DAY_S
+        logs = self.home / "logs"
+        old = [path for path in logs.rglob("*.log") if path.stat().st_mtime < before_s]
+        for path in old:
+            path.unlink()
+            for folder in path.relative_to(logs).parents[:-1]:
+                if any((logs / folder).iterdir()):
+                    break
+                (logs / folder).rmdir()
+        cut = self.daemons.cut_logs(_MOST_OWN_LOG_BYTES)
+        print(f"{len(old)} logs of tasks are removed, {len(cut)} logs of Airflow's own processes cut.", flush=True)
+        since = datetime.fromtimestamp(before_s, UTC).isoformat(timespec="seconds")
+        options = ["--skip-archive", "--yes", "--error-on-cleanup-failure", "--batch-size", "1000"]
+        return self.cli(["db", "clean", "--clean-before-timestamp", since, *options])
 
     def environ(self) -> dict[str, str]:
         """Airflow's settings, over those of this process."""
@@ -103,6 +137,7 @@ class Airflow:
             "AIRFLOW_VAR_FLEETCUBE_LAKE": self._lake,
             "AIRFLOW_VAR_FLEETCUBE_FOLDER": str(Path.cwd()),
             "AIRFLOW_VAR_FLEETCUBE_VERDICTS": str(self.settings.lake.resolve() / "_work" / "verdicts"),
+            "AIRFLOW_VAR_FLEETCUBE_TIDY": json.dumps([sys.executable, str(Path(__file__).resolve())]),
             "AIRFLOW_VAR_FLEETCUBE_VERDICT_LINK": f"{page}/fleetcube/verdicts",
             # It starts programs of its own by name.
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -125,12 +160,14 @@ class Airflow:
         # The log server of a scheduler listens on every address; the page reads the logs as files.
         return ["--skip-serve-logs"] if part == "scheduler" else []
 
-    def _prepare(self) -> str:
-        """Folder, lake, secrets and metadata; gives the administrator's password if it is made now."""
-        if not (BIN / "airflow").exists():
-            raise ConfigError("Airflow is not installed.", where=str(BIN), todo="Run `make airflow`.")
+    def _make_home(self) -> None:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home.chmod(0o700)
+
+    def _prepare(self) -> str:
+        """Lake, secrets and metadata; gives the administrator's password if it is made now."""
+        if not (BIN / "airflow").exists():
+            raise ConfigError("Airflow is not installed.", where=str(BIN), todo="Run `make airflow`.")
         Pipeline(self.settings)  # makes the lake, if there is none yet
         made = self._password()
         self._migrate()
@@ -207,13 +244,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lake", help="folder of the lake; else as `fleetcube` finds it")
     parser.add_argument("--port", type=int, default=8080, help="port of the web page, on loopback (default 8080)")
-    parser.add_argument("verb", choices=["start", "stop", "cli"])
+    parser.add_argument("--days", type=int, default=30, help="of tidy: how long runs are kept (default 30)")
+    parser.add_argument("verb", choices=["start", "stop", "tidy", "cli"])
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of cli: what Airflow's own command line is given")
     asked = parser.parse_args()
     try:
         airflow = Airflow(load_settings({"lake": asked.lake}), asked.port)
         if asked.verb == "cli":
             sys.exit(airflow.cli(asked.arguments))
+        if asked.verb == "tidy":
+            sys.exit(airflow.tidy(asked.days))
         {"start": airflow.start, "stop": airflow.stop}[asked.verb]()
     except FleetcubeError as error:
         sys.exit(f"airflow: {error}")

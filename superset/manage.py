@@ -7,20 +7,14 @@ done already is not done again, so a second start takes as long as Superset need
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
 import secrets
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -29,6 +23,7 @@ from acting import signed_name
 
 from cubes.access import load_access
 from fleetcube.children import free_port
+from fleetcube.daemons import Daemons, listens, wait_until
 from fleetcube.options import require_lake
 from lake.acting import Keys, TokenError
 from lake.errors import ConfigError, FleetcubeError
@@ -55,6 +50,7 @@ class Superset:
         # What is started works in a folder of its own, so that the lake is named whole.
         self.settings, self.port = replace(settings, lake=settings.lake.absolute()), port
         self.home = self.settings.lake / "_superset"
+        self.daemons = Daemons(self.home)
 
     def start(self) -> None:
         """Make what is missing, start the endpoint and Superset, and say where they are."""
@@ -62,7 +58,7 @@ class Superset:
         if not PYTHON.exists():
             raise ConfigError("Superset is not installed.", where=str(PYTHON), todo="Run `make superset`.")
         self.home.mkdir(mode=0o700, exist_ok=True)
-        with self._alone():
+        with self.daemons.alone():
             self._secret("secret_key")
             self._endpoint_users()
             self._start_endpoint()
@@ -73,10 +69,9 @@ class Superset:
     def stop(self) -> None:
         """End what `start` has started; processes of others are left alone."""
         self.home.mkdir(mode=0o700, exist_ok=True)
-        with self._alone():
-            for name in ("web", "endpoint"):
-                self._end(name)
-        print("Superset and its endpoint are ended.")
+        with self.daemons.alone():
+            ran = [name for name in ("web", "endpoint") if self.daemons.stop(name)]
+        print("Superset and its endpoint are ended." if ran else "Superset did not run.")
 
     def user(self, name: str, role: str, tenant: str | None) -> None:
         """Let a person into Superset and the endpoint under one name, or give one another password; prints it once."""
@@ -129,13 +124,6 @@ class Superset:
             file.write(text)
         new.rename(self.home / name)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One start or stop at a time."""
-        with (self.home / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
     def _endpoint_users(self) -> None:
         """The endpoint's user for Superset itself, with the password and key that we keep, and its administrator.
 
@@ -174,16 +162,21 @@ class Superset:
 
     def _start_endpoint(self) -> None:
         """An endpoint of our own, unless ours already runs."""
-        if self._pid("endpoint"):
+        if self.daemons.pid("endpoint"):
             return
         kept = self.home / "endpoint_port"
         # That of last time, as long as it is free: the metadata name it, and would have to be made anew.
         port = free_port(HOST, int(kept.read_text()) if kept.exists() else self.settings.serve_port)
         self._write("endpoint_port", str(port))
         command = [sys.executable, "-m", "fleetcube", "serve", "--lake", self._lake, "--port", str(port)]
-        self._spawn("endpoint", command, {})
-        _wait_for(lambda: self._runs("endpoint") and _listens(port), 60, "the endpoint does not come up")
+        # It reads fleetcube.toml where we do.
+        self.daemons.start("endpoint", command, os.environ, Path.cwd())
+        wait_until(lambda: self._serves(port), 60, f"the endpoint does not come up; see {self.daemons.log('endpoint')}")
         print(f"SQL endpoint: {HOST}:{port}, database fleet")
+
+    def _serves(self, port: int) -> bool:
+        self.daemons.check("endpoint")
+        return listens(HOST, port)
 
     def _load(self) -> None:
         """Bring Superset's metadata up to this checkout, if it is not."""
@@ -191,7 +184,7 @@ class Superset:
         if stamp.exists() and stamp.read_text() == self._digest():
             return
         # What runs has the old settings, and must not meet a changed metadata database.
-        self._end("web")
+        self.daemons.stop("web")
         print("Superset: preparing metadata, roles and dashboards (half a minute)", flush=True)
         password, given, said = self._secret("endpoint_password"), secrets.token_urlsafe(15), ""
         try:
@@ -234,29 +227,19 @@ class Superset:
         return done.stdout
 
     def _start_web(self) -> None:
-        if self._pid("web"):
+        if self.daemons.pid("web"):
             return
-        if _listens(self.port):
+        if listens(HOST, self.port):
             raise ConfigError(f"Port {self.port} is taken.", todo="Give another: make superset ARGS='--port 8089'.")
         gunicorn = PYTHON.parent / "gunicorn"
         options = ["-w", "2", "-k", "gthread", "--threads", "8", "--timeout", "120", "--bind", f"{HOST}:{self.port}"]
-        self._spawn("web", [str(gunicorn), *options, "superset.app:create_app()"], self._environ())
-        _wait_for(self._is_healthy, _UP_S, f"Superset does not come up; see {self.home / 'web.log'}")
-
-    def _runs(self, name: str) -> bool:
-        if not self._pid(name):
-            raise ConfigError(f"The {name} process ended by itself.", todo=f"See {self.home / f'{name}.log'}.")
-        return True
-
-    def _end(self, name: str) -> None:
-        pid = self._pid(name)
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-            _wait_for(lambda: not _is_alive(pid), 60, f"{name} ({pid}) does not end")
-        self._pid_file(name).unlink(missing_ok=True)
+        # Superset leaves files where it runs.
+        command = [str(gunicorn), *options, "superset.app:create_app()"]
+        self.daemons.start("web", command, self._environ(), self.home)
+        wait_until(self._is_healthy, _UP_S, f"Superset does not come up; see {self.daemons.log('web')}")
 
     def _is_healthy(self) -> bool:
-        self._runs("web")
+        self.daemons.check("web")
         try:
             with urllib.request.urlopen(f"http://{HOST}:{self.port}/health", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -269,58 +252,6 @@ class Superset:
         config = os.environ.get("SUPERSET_CONFIG_PATH", str(HERE / "superset_config.py"))
         own = {"SUPERSET_HOME": str(self.home), "SUPERSET_CONFIG_PATH": config, "PYTHONPATH": str(HERE)}
         return {**keep, **own, "FLASK_APP": "superset"}
-
-    def _spawn(self, name: str, command: list[str], environ: dict[str, str]) -> None:
-        with (self.home / f"{name}.log").open("ab") as log:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environ or None,
-                # Superset leaves files where it runs; the endpoint reads fleetcube.toml where we do.
-                cwd=self.home if name == "web" else None,
-                start_new_session=True,
-            )
-        self._write(f"{name}.pid", f"{child.pid} {_birth(child.pid)}")
-
-    def _pid_file(self, name: str) -> Path:
-        return self.home / f"{name}.pid"
-
-    def _pid(self, name: str) -> int | None:
-        """The process that we started, if it is still that one: numbers are given anew after a restart."""
-        try:
-            pid, birth = self._pid_file(name).read_text().split()
-        except (FileNotFoundError, ValueError):
-            return None
-        return int(pid) if _is_alive(int(pid)) and _birth(int(pid)) == birth else None
-
-
-def _birth(pid: int) -> str:
-    """When a process was born, in ticks since the machine's start."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((HOST, port)) == 0
-
-
-def _wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return
-        time.sleep(0.25)
-    raise ConfigError(f"Waited {seconds:.0f} s: {what}.")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from postgresserver import postgres_bin
 from s3server import S3Server, has_s3_server
 from tiers import is_slow
 
@@ -58,6 +59,7 @@ _NEEDS = {
     "jdbc": (_has_jdbc, "Java or the JDBC driver is missing (`make jars`)"),
     "superset": (_has_superset, "Superset (`make superset-env`) or the browser Chromium is missing"),
     "airflow": (_has_airflow, "Airflow (`make airflow-env`) or the browser Chromium is missing"),
+    "postgres": (lambda: postgres_bin() is not None, "PostgreSQL's server is not installed"),
     "s3": (has_s3_server, "versitygw or the extra s3 is missing (`make s3server`, which needs Go)"),
 }
 _missing: dict[str, int] = {}

@@ -84,7 +84,14 @@ def runs() -> Iterator[tuple[str, list[str], list[str]]]:
     yield (
         "fleetcube_maintain",
         [],
-        ["not built yet", "all equal", "does not say `apply`, so nothing is deleted", "files, ", '"hash"'],
+        [
+            "not built yet",
+            "all equal",
+            "does not say `apply`, so nothing is deleted",
+            "files, ",
+            '"hash"',
+            "0 logs of tasks",
+        ],
     )
     apply = '{"retain": "apply"}'
     yield "fleetcube_maintain", ["--conf", apply], ["parts are deleted"]

@@ -41,7 +41,8 @@ os.execv(real, [real, *told])
 class LiveAirflow:
     """Airflow with its lake in `folder`/lake; verbs run in `folder`, so its fleetcube.toml counts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "") -> None:
+        """`database` is where the metadata are, if not in SQLite; it is told once, to the first start."""
         self.folder, self.lake = folder, folder / "lake"
         self.lake.mkdir(parents=True)
         self.port = free_port("127.0.0.1", 0)
@@ -52,7 +53,7 @@ class LiveAirflow:
         real = str(Path(sys.prefix) / "bin" / "fleetcube")
         self._command.write_text(_COMMAND.format(python=sys.executable, order=str(self._order), real=real))
         self._command.chmod(0o700)
-        self._token = ""
+        self._token, self._database = "", database
 
     def send(self, part: int, **more: Any) -> None:
         """Agents push; what was sent is known, so that another lake can be given the same.
@@ -83,6 +84,8 @@ class LiveAirflow:
     def launch(self, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run the launcher; `variables` are Airflow's."""
         environ = self.environ() | {f"AIRFLOW_VAR_{name}": value for name, value in (variables or {}).items()}
+        if self._database:
+            environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], self._database = self._database, ""
         command = [sys.executable, str(LAUNCHER), "--lake", str(self.lake), "--port", str(self.port), *arguments]
         return subprocess.run(
             command, env=environ, cwd=self.folder, capture_output=True, text=True, timeout=400, check=False

@@ -10,6 +10,7 @@ from typing import Final
 
 _SLOW: Final = (
     "airflow/test_live.py",
+    "airflow/test_postgres.py",
     "airflow/test_runs.py",
     "cubes/plan/test_advise.py",
     "cubes/plan/test_choose.py::test_the_choice_is_within",
