@@ -1,4 +1,4 @@
-"""What the DAGs share: a verb of fleetcube's command line as a task, and the notices of runs that fail or are late.
+"""What the DAGs share: a verb of fleetcube's command line as a task.
 
 No DAG itself: `.airflowignore` names it. A verb is a list of arguments that is given to the program as it stands: no
 shell reads it and no template is filled into it.
@@ -11,23 +11,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from threading import Thread
 from typing import Any
 
-from airflow.sdk import (
-    AssetAlias,
-    BaseOperator,
-    BaseOperatorLink,
-    DeadlineAlert,
-    DeadlineReference,
-    SyncCallback,
-    Variable,
-)
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import AssetAlias, BaseOperator, BaseOperatorLink, Variable
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 TRUSTED = AssetAlias("fleetcube_trusted")
 CUBES = AssetAlias("fleetcube_cubes")
@@ -35,7 +26,7 @@ CUBES = AssetAlias("fleetcube_cubes")
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 # What a parameter for a day may be.
 DAY: dict[str, Any] = {"type": ["null", "string"], "format": "date", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
-# Of every task; `on_failure_callback` joins below, where it is defined.
+# Of every task.
 TASKS: dict[str, Any] = {
     "owner": "fleetcube",
     "retries": 4,
@@ -46,6 +37,8 @@ TASKS: dict[str, Any] = {
 _USAGE, _BLOCKED, _BUSY = 2, 3, 4
 _BUSY_WAIT_S, _BUSY_MOST_S = 5.0, 1800.0
 _GRACE_S = 20.0
+# Under this key a task that fails leaves why; one that was killed leaves nothing.
+FAILURE = "failure"
 _ENGINES = ("duckdb", "spark")
 
 
@@ -76,6 +69,7 @@ class Verb(BaseOperator):
         self.verb = verb
         self.verdict = ""
         self._found: list[dict[str, Any]] = []
+        self._said = ""
         self._child: subprocess.Popen[str] | None = None
 
     def program(self) -> list[str]:
@@ -87,7 +81,18 @@ class Verb(BaseOperator):
         return self.verb(context) if callable(self.verb) else self.verb
 
     def execute(self, context: Any) -> Any:
-        """Run the verb; while another process is at the same work, wait for it."""
+        """Run the verb; where it fails, leave why to the notice of the run."""
+        try:
+            return self._execute(context)
+        except AirflowSkipException:
+            raise
+        except Exception as error:
+            why = {"text": str(error)[:1000], "blocked": isinstance(error, Blocked)}
+            context["ti"].xcom_push(key=FAILURE, value=why)
+            raise
+
+    def _execute(self, context: Any) -> Any:
+        """While another process is at the same work, wait for it."""
         arguments = [str(one) for one in self.arguments(context)]
         started = time.monotonic()
         while (code := self._run(arguments)) == _BUSY and time.monotonic() - started < _BUSY_MOST_S:
@@ -116,7 +121,7 @@ class Verb(BaseOperator):
     def _run(self, arguments: list[str]) -> int:
         command = [*self.program(), *arguments]
         self.log.info("runs %s", [os.path.basename(command[0]), *command[1:]])
-        self._found = []
+        self._found, self._said = [], ""
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -138,6 +143,7 @@ class Verb(BaseOperator):
 
     def _log_lines(self, lines: Iterable[str]) -> None:
         for line in lines:
+            self._said = line.strip() or self._said
             self.log.info(line.rstrip())
 
     def _show_verdicts(self) -> None:
@@ -154,8 +160,8 @@ class Verb(BaseOperator):
         if code == _BLOCKED:
             raise Blocked(f"The gate has blocked a batch. Its verdict: {self.verdict or 'see `fleetcube status`'}")
         if code == _USAGE:
-            raise AirflowFailException(f"{verb} was called wrongly; what it said is above.")
-        raise RuntimeError(f"{verb} ended with {code}; what it said is above.")
+            raise AirflowFailException(f"{verb} was called wrongly: {self._said}")
+        raise RuntimeError(f"{verb} ended with {code}: {self._said}")
 
 
 def environ(engine: str = "duckdb") -> dict[str, str]:
@@ -179,60 +185,3 @@ def names_of(found: Any) -> Iterator[str]:
         if not isinstance(name, str) or not re.fullmatch(NAME, name):
             raise AirflowFailException(f"{name!r} is no name of a fact or cube.")
         yield name
-
-
-def late_after(minutes: int, *, of_interval: bool = False) -> DeadlineAlert | None:
-    """A notice for a run that has not ended so long after it was queued, or after its interval has begun."""
-    if sys.argv[1:3] == ["dags", "test"]:
-        # Airflow 3.3.2 can't end such a run where the DAG has a deadline: it looks for the stored one.
-        return None
-    since = DeadlineReference.DAGRUN_LOGICAL_DATE if of_interval else DeadlineReference.DAGRUN_QUEUED_AT
-    return DeadlineAlert(since, timedelta(minutes=minutes), SyncCallback(tell_late, {"minutes": minutes}))
-
-
-def tell_late(context: Any = None, minutes: int = 0, **_: Any) -> None:
-    """Callback of a deadline: the run is still on its way. Airflow lets it read no Variable but the environment's."""
-    run = (context or {}).get("dag_run") or {}
-    dag_id = _of(run, "dag_id")
-    text = f"Run {_of(run, 'dag_run_id')} of {dag_id} has not ended after {minutes} minutes."
-    _notify("late", "warning", dag_id, text)
-
-
-def tell_failure(context: Any) -> None:
-    """Callback of a task that has failed for good; of a blocked batch the task `alerts` tells."""
-    if isinstance(context.get("exception"), Blocked):
-        return
-    ti = context["ti"]
-    text = f"Task {ti.task_id} of {ti.dag_id}, run {ti.run_id}, failed: {context.get('exception')}"
-    _notify("task", "critical", ti.dag_id, text[:1000], getattr(ti, "log_url", "") or "")
-
-
-def tell_success(context: Any) -> None:
-    """Callback of a run that went well: what was told of this DAG is over."""
-    entity = f"airflow/{_of(context['dag_run'], 'dag_id')}"
-    told = json.loads(_cli(["alerts", "list", "--kind", "task", "--kind", "late", "--format", "json"]))["alerts"]
-    for kind in sorted({one["kind"] for one in told if one["entity"] == entity}):
-        _cli(["notify", "--kind", kind, "--entity", entity, "--over"])
-
-
-def _notify(kind: str, severity: str, dag_id: str, text: str, look: str = "") -> None:
-    more = ["--look", look] if look else []
-    _cli(["notify", "--kind", kind, "--severity", severity, "--entity", f"airflow/{dag_id}", "--text", text, *more])
-
-
-def _cli(arguments: list[str]) -> str:
-    """What a verb prints, outside of a task; a notice that can't be given must not be silent."""
-    command = [Variable.get("FLEETCUBE_COMMAND"), *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environ(), stdin=subprocess.DEVNULL, timeout=240, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"fleetcube {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _of(run: Any, name: str) -> str:
-    return str(run.get(name, "") if isinstance(run, dict) else getattr(run, name, ""))
-
-
-TASKS["on_failure_callback"] = tell_failure

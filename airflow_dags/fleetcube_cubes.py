@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import fleetcube_common as common
+import fleetcube_notices as notices
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronDataIntervalTimetable, Param
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -77,8 +78,9 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=common.TASKS,
-    deadline=common.late_after(60),
-    on_success_callback=common.tell_success,
+    deadline=notices.late_after(60),
+    on_failure_callback=notices.tell_failure,
+    on_success_callback=notices.tell_success,
     tags=["fleetcube"],
     params={
         "cubes": Param(

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import fleetcube_common as common
+import fleetcube_notices as notices
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
 
@@ -58,8 +59,9 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=common.TASKS,
-    deadline=common.late_after(15, of_interval=True),
-    on_success_callback=common.tell_success,
+    deadline=notices.late_after(15, of_interval=True),
+    on_failure_callback=notices.tell_failure,
+    on_success_callback=notices.tell_success,
     tags=["fleetcube"],
     params={"retry_blocked": Param(False, "Judge the batches that were blocked once more.", type="boolean")},
 ):

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fleetcube_common as common
+import fleetcube_notices as notices
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -26,10 +27,14 @@ _ROUND_DAYS = 30
 
 
 def verify(*, older: bool) -> Callable[[Any], list[str]]:
-    """Arguments that verify the day on which the run's interval has begun, or one of those before it."""
+    """Arguments that verify the day on which the run's interval has begun, or one of those before it.
+
+    A run that was started without a date has no interval: then the day before it.
+    """
 
     def arguments(context: Any) -> list[str]:
-        day = context["data_interval_start"].date()
+        start = context.get("data_interval_start")
+        day = start.date() if start else context["dag_run"].run_after.date() - timedelta(days=1)
         if older:
             day -= timedelta(days=1 + day.toordinal() % _ROUND_DAYS)
         return ["cube", "verify", "--since", day.isoformat(), "--until", (day + timedelta(days=1)).isoformat()]
@@ -75,8 +80,9 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=common.TASKS,
-    deadline=common.late_after(360),
-    on_success_callback=common.tell_success,
+    deadline=notices.late_after(360),
+    on_failure_callback=notices.tell_failure,
+    on_success_callback=notices.tell_success,
     tags=["fleetcube"],
     params={
         "retain": Param(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,19 +136,49 @@ def test_the_scheduler_maintains_the_lake_and_itself(live: LiveAirflow, server: 
     live.settle()
 
 
-def test_a_task_that_failed_for_good_is_told_once_and_over_after_a_good_run(live: LiveAirflow) -> None:
+def test_a_run_that_failed_is_told_once_and_over_after_a_good_one(live: LiveAirflow) -> None:
     run = live.trigger(CUBES, conf={"cubes": ["no_such_cube"]})
     live.settle()
     assert live.run_state(CUBES, run) == "failed"
-    [told] = alerts(live, "--kind", "task")
-    assert (told["entity"], told["severity"], told["state"]) == (f"airflow/{CUBES}", "critical", "raised")
-    assert f"run {run}, failed: There is no cube no_such_cube" in told["text"]
-    # Where to look: the log of that task.
-    assert f"/dags/{CUBES}/runs/{run}/tasks/cubes" in json.dumps(told).replace("%3A", ":").replace("%2B", "+")
+    told = check_told(live, CUBES)
+    assert told["text"].startswith(f"Run {run} of {CUBES} failed: cubes: There is no cube no_such_cube; there are ")
+    [look] = told["look"]
+    assert look.startswith(live.address)
+    # The log of that task, one click away.
+    assert urllib.parse.unquote(look).endswith(f"/dags/{CUBES}/runs/{run}/tasks/cubes")
     live.trigger(CUBES)
+    check_over(live, CUBES)
+
+
+def test_a_task_that_was_killed_for_good_is_told_as_well(live: LiveAirflow) -> None:
+    """It can call nobody itself: its process ends without a word, as where memory runs out."""
+    run = live.trigger(MAINTAIN)
+    for _ in range(2):
+        live.kill_next("cube verify --since", "no.such.fault")
+        wait_for(lambda: live.killed, "the kill")
+    # Both proofs are there, and the second try of either may be the one that was killed.
+    live.kill_next("cube verify --since", "no.such.fault")
+    wait_for(lambda: live.killed, "the kill")
+    live.settle()
+    assert live.run_state(MAINTAIN, run) == "failed"
+    told = check_told(live, MAINTAIN)
+    assert re.search(rf"Run \S+ of {MAINTAIN} failed: verify(_older)?: its process was killed", told["text"])
+    live.trigger(MAINTAIN)
+    check_over(live, MAINTAIN)
+
+
+def check_told(live: LiveAirflow, dag: str) -> dict[str, Any]:
+    wait_for(lambda: bool(alerts(live, "--kind", "task")), "the notice", 60)
+    [told] = alerts(live, "--kind", "task")
+    assert (told["entity"], told["severity"], told["state"]) == (f"airflow/{dag}", "critical", "raised")
+    return told
+
+
+def check_over(live: LiveAirflow, dag: str) -> None:
     live.settle()
     wait_for(lambda: not alerts(live, "--kind", "task"), "the end of it", 60)
-    assert [one["state"] for one in alerts(live, "--kind", "task", "--all")] == ["raised", "cleared"]
+    every = [one for one in alerts(live, "--kind", "task", "--all") if one["entity"] == f"airflow/{dag}"]
+    assert [one["state"] for one in every] == ["raised", "cleared"]
 
 
 def alerts(live: LiveAirflow, *options: str) -> list[dict[str, Any]]:

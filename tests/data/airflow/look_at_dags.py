@@ -20,7 +20,7 @@ for dag_id, dag in bag.dags.items():
         "edges": sorted([task.task_id, after] for task in dag.tasks for after in task.downstream_task_ids),
         "outlets": {task.task_id: [one.name for one in task.outlets] for task in dag.tasks if task.outlets},
         "retries": {task.task_id: task.retries for task in dag.tasks},
-        "told": all(task.has_on_failure_callback for task in dag.tasks) and bool(dag.has_on_success_callback),
+        "told": bool(dag.has_on_failure_callback and dag.has_on_success_callback),
         "doc": bool(dag.doc_md),
         "catchup": dag.catchup,
         "active": dag.max_active_runs,
