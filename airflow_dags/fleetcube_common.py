@@ -33,6 +33,8 @@ TASKS: dict[str, Any] = {
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=5),
+    "execution_timeout": timedelta(hours=6),
+    "weight_rule": "absolute",
 }
 _USAGE, _BLOCKED, _BUSY = 2, 3, 4
 _BUSY_WAIT_S, _BUSY_MOST_S = 5.0, 1800.0
@@ -62,6 +64,8 @@ class Verb(BaseOperator):
     template_fields: Sequence[str] = ()
     operator_extra_links = (VerdictLink(),)
     ui_color = "#e8f1fa"
+    # Whether the Variable FLEETCUBE_ENGINE is for this verb.
+    builds = False
 
     def __init__(self, *, verb: Sequence[str] | Callable[[Any], Sequence[str]] = (), **more: Any) -> None:
         """`verb` are the arguments, or what makes them from the run's context."""
@@ -84,7 +88,8 @@ class Verb(BaseOperator):
         """Run the verb; where it fails, leave why to the notice of the run."""
         try:
             return self._execute(context)
-        except AirflowSkipException:
+        except AirflowSkipException as error:
+            self.log.info("skipped: %s", error)
             raise
         except Exception as error:
             why = {"text": str(error)[:1000], "blocked": isinstance(error, Blocked)}
@@ -129,7 +134,7 @@ class Verb(BaseOperator):
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=environ(engine_of_builds()),
+            env=environ(engine_of_builds() if self.builds else None),
             cwd=Variable.get("FLEETCUBE_FOLDER", None),
         )
         told = Thread(target=self._log_lines, args=(self._child.stderr,), daemon=True)
@@ -137,9 +142,13 @@ class Verb(BaseOperator):
         for line in self._child.stdout or ():
             value = json.loads(line) if line.startswith("{") else {}
             self._found += [value] if value else []
-            self.log.info(value.get("text") or line.rstrip())
+            self.log.info(self.describe(value) if value else line.rstrip())
         told.join()
         return self._child.wait()
+
+    def describe(self, value: dict[str, Any]) -> str:
+        """A value that the verb has printed, in a line of the log."""
+        return str(value.get("text") or json.dumps(value))
 
     def _log_lines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -164,17 +173,20 @@ class Verb(BaseOperator):
         raise RuntimeError(f"{verb} ended with {code}: {self._said}")
 
 
-def environ(engine: str = "duckdb") -> dict[str, str]:
-    """What a verb sees of this process's environment: nothing of Airflow's, and where the lake and the page are."""
+def environ(engine: str | None = None) -> dict[str, str]:
+    """What a verb sees of this process's environment: nothing of Airflow's, and where the lake and the page are.
+
+    Without an engine that of the settings builds.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "PYTHON"))}
     own = {name: Variable.get(name) for name in ("FLEETCUBE_LAKE", "FLEETCUBE_VERDICT_LINK")}
-    return {**kept, **own, "FLEETCUBE_ENGINE": engine, "FLEETCUBE_LOG": "text"}
+    return {**kept, **own, **({"FLEETCUBE_ENGINE": engine} if engine else {}), "FLEETCUBE_LOG": "text"}
 
 
-def engine_of_builds() -> str:
-    """The Variable that says what builds."""
-    engine = str(Variable.get("FLEETCUBE_ENGINE", "duckdb"))
-    if engine not in _ENGINES:
+def engine_of_builds() -> str | None:
+    """The Variable that says what builds, if it says anything."""
+    engine = Variable.get("FLEETCUBE_ENGINE", None)
+    if engine is not None and engine not in _ENGINES:
         raise AirflowFailException(f"The Variable FLEETCUBE_ENGINE can't be {engine!r}: choose one of {_ENGINES}.")
     return engine
 

@@ -36,6 +36,10 @@ def days_of(context: Any) -> tuple[str, str] | None:
 class Cubes(common.Verb):
     """`fleetcube cube list`; gives the cubes that this run is about."""
 
+    def describe(self, value: dict[str, Any]) -> str:
+        """A cube in a line of the log."""
+        return f"{value['name']}: {'something new' if value['due'] else 'up to date'}"
+
     def result(self, context: Any, found: list[Any]) -> list[str]:
         """Those that were asked for; else those with something new, or in a backfill those that are built."""
         known = {one["name"]: one for one in found}
@@ -48,6 +52,8 @@ class Cubes(common.Verb):
 
 class Build(common.Verb):
     """`fleetcube build CUBE`, or `fleetcube cube refresh CUBE` over days; the cube is an Asset."""
+
+    builds = True
 
     def __init__(self, *, cube: str = "", **more: Any) -> None:
         """`cube` is the one that is built."""
@@ -78,16 +84,20 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=common.TASKS,
-    deadline=notices.late_after(60),
+    deadline=notices.late_after("cubes", 60),
     on_failure_callback=notices.tell_failure,
     on_success_callback=notices.tell_success,
     tags=["fleetcube"],
     params={
         "cubes": Param(
-            [], "These cubes only.", type="array", items={"type": "string", "pattern": common.NAME}, maxItems=100
+            [],
+            "These cubes only; none named: every cube with something new, or over days every cube that is built.",
+            type=["null", "array"],
+            items={"type": "string", "pattern": common.NAME},
+            maxItems=100,
         ),
-        "since": Param(None, "First day to make anew, UTC.", **common.DAY),
-        "until": Param(None, "Day after the last, UTC.", **common.DAY),
+        "since": Param(None, "First day to make anew, UTC; empty: build what is new.", **common.DAY),
+        "until": Param(None, "Day after the last one to make anew, UTC.", **common.DAY),
     },
 ):
     cubes = Cubes(task_id="cubes", verb=["cube", "list", "--format", "jsonl"])

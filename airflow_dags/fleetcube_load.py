@@ -58,8 +58,9 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args=common.TASKS,
-    deadline=notices.late_after(15, of_interval=True),
+    # Before the builds of a backfill: rows that wait are worth more than cells made anew.
+    default_args={**common.TASKS, "priority_weight": 100},
+    deadline=notices.late_after("load", 10),
     on_failure_callback=notices.tell_failure,
     on_success_callback=notices.tell_success,
     tags=["fleetcube"],

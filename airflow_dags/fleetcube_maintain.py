@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import fleetcube_common as common
@@ -24,6 +24,11 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, Variable
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 _ROUND_DAYS = 30
+
+
+def older_day(day: date) -> date:
+    """Another day for each day: of any thirty that follow a day, exactly one leads back to it."""
+    return day - timedelta(days=1 + 2 * day.toordinal() % _ROUND_DAYS)
 
 
 def verify(*, older: bool) -> Callable[[Any], list[str]]:
@@ -35,8 +40,7 @@ def verify(*, older: bool) -> Callable[[Any], list[str]]:
     def arguments(context: Any) -> list[str]:
         start = context.get("data_interval_start")
         day = start.date() if start else context["dag_run"].run_after.date() - timedelta(days=1)
-        if older:
-            day -= timedelta(days=1 + day.toordinal() % _ROUND_DAYS)
+        day = older_day(day) if older else day
         return ["cube", "verify", "--since", day.isoformat(), "--until", (day + timedelta(days=1)).isoformat()]
 
     return arguments
@@ -80,7 +84,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=common.TASKS,
-    deadline=notices.late_after(360),
+    deadline=notices.late_after("maintain", 360),
     on_failure_callback=notices.tell_failure,
     on_success_callback=notices.tell_success,
     tags=["fleetcube"],

@@ -7,6 +7,9 @@ runs, not of tasks: one that was killed (out of memory, say) calls nobody, but i
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import subprocess
 import sys
 import time
@@ -19,26 +22,42 @@ from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback, Variable
 from airflow.sdk.configuration import conf
 from fleetcube_common import FAILURE, environ
 
+_LOG = logging.getLogger("fleetcube.notices")
+_MINUTES = "AIRFLOW_VAR_FLEETCUBE_LATE_MINUTES"
 _BUSY = 4
 _TRIES, _PAUSE_S = 5, 5.0
 _MOST_NAMED = 5
 
 
-def late_after(minutes: int, *, of_interval: bool = False) -> DeadlineAlert | None:
-    """A notice for a run that has not ended so long after it was queued, or after its interval has begun."""
+def late_after(dag: str, minutes: int) -> DeadlineAlert | None:
+    """A notice for a run that has not ended so long after it was queued, or after what FLEETCUBE_LATE_MINUTES says.
+
+    That is read from the environment alone: a DAG file that asked for a Variable would ask every time it is read.
+    """
     if sys.argv[1:3] == ["dags", "test"]:
         # Airflow 3.3.2 can't end such a run where the DAG has a deadline: it looks for the stored one.
         return None
-    since = DeadlineReference.DAGRUN_LOGICAL_DATE if of_interval else DeadlineReference.DAGRUN_QUEUED_AT
-    return DeadlineAlert(since, timedelta(minutes=minutes), SyncCallback(tell_late, {"minutes": minutes}))
+    for word in os.environ.get("AIRFLOW_VAR_FLEETCUBE_LATE_MINUTES", "").split():
+        if not re.fullmatch(r"(load|cubes|maintain)=[1-9][0-9]{0,5}", word):
+            raise ValueError(
+                f"AIRFLOW_VAR_FLEETCUBE_LATE_MINUTES: {word!r} is not like load=10, cubes=60, maintain=360."
+            )
+        name, _, given = word.partition("=")
+        minutes = int(given) if name == dag else minutes
+    told = SyncCallback(tell_late, {"minutes": minutes})
+    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(minutes=minutes), told)
 
 
 def tell_late(context: Any = None, minutes: int = 0, **_: Any) -> None:
-    """Callback of a deadline: the run is still on its way. Airflow lets it read no Variable but the environment's."""
+    """Callback of a deadline, if the run is still on its way: Airflow calls it for one that has failed as well.
+
+    Airflow lets it read no Variable but the environment's. The runs of a backfill wait for each other as they should.
+    """
     run = (context or {}).get("dag_run") or {}
-    dag_id = _of(run, "dag_id")
-    text = f"Run {_of(run, 'dag_run_id')} of {dag_id} has not ended after {minutes} minutes."
-    _notify("late", "warning", dag_id, text)
+    if run.get("state") not in ("queued", "running") or run.get("run_type") == "backfill":
+        return
+    text = f"Run {run.get('dag_run_id')} of {run.get('dag_id')} has not ended after {minutes} minutes."
+    _notify("late", "warning", run["dag_id"], text)
 
 
 def tell_failure(context: Any) -> None:
@@ -47,9 +66,9 @@ def tell_failure(context: Any) -> None:
     failed = list(_failed(context))
     if failed and all(why.get("blocked") for _, _, why in failed):
         return
-    # Without a word of its own a task was killed from outside, or its process ended.
+    # Without a word of its own it was killed, or had its time.
     named = [
-        f"{task}{f'[{index}]' if index >= 0 else ''}: {why.get('text') or 'its process was killed'}"
+        f"{task}{f'[{index}]' if index >= 0 else ''}: {why.get('text') or 'its process was ended from outside'}"
         for task, index, why in failed
     ]
     more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
@@ -91,13 +110,12 @@ def _cli(arguments: list[str]) -> str:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environ(), stdin=subprocess.DEVNULL, timeout=240, check=False
         )
+        # Without channels, and of a channel to the log, this is where the notice itself is.
+        for line in done.stderr.splitlines():
+            _LOG.warning(line)
         if done.returncode == 0:
             return done.stdout
         if done.returncode != _BUSY or not left:
             break
         time.sleep(_PAUSE_S)
     raise RuntimeError(f"fleetcube {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
-
-
-def _of(run: Any, name: str) -> str:
-    return str(run.get(name, "") if isinstance(run, dict) else getattr(run, name, ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -61,8 +62,10 @@ class Daemons:
     def check(self, name: str) -> None:
         """ConfigError that names the log where it has ended by itself."""
         if self.pid(name) is None:
-            said = self.log(name).read_text(errors="replace").strip().splitlines()[-1:]
-            raise ConfigError(f"{name} ended by itself: {' '.join(said)}", todo=f"See {self.log(name)}.")
+            said = self.log(name).read_text(errors="replace").strip().splitlines()
+            # What it died of, where it says so: the last line is often an address or a part of a statement.
+            words = [line for line in said[-50:] if re.match(r"\S*(Error|Exception)\b", line)] or said
+            raise ConfigError(f"{name} ended by itself: {' '.join(words[-1:])}", todo=f"See {self.log(name)}.")
 
     def stop(self, name: str) -> bool:
         """End it and what it has started; gives whether any of it ran. By force what does not end in a minute."""

@@ -9,16 +9,26 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk import Variable
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import HTMLResponse
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 # A page's name as the gate makes it: it can lead nowhere else.
 _PAGE = re.compile(r"[a-z][a-z0-9_]*-[0-9]{8,}\.html")
 
 app = FastAPI(openapi_url=None)
+
+
+@app.exception_handler(HTTPException)
+async def to_login(request: Request, error: HTTPException) -> Response:
+    """A person who is not logged in, or no more, is led by the login page to where the link was meant to lead."""
+    if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)), 303)
+    return await http_exception_handler(request, error)
 
 
 @app.get("/verdicts/{name}", dependencies=[Depends(get_user)])

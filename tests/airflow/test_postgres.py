@@ -162,7 +162,9 @@ def test_a_task_that_was_killed_for_good_is_told_as_well(live: LiveAirflow) -> N
     live.settle()
     assert live.run_state(MAINTAIN, run) == "failed"
     told = check_told(live, MAINTAIN)
-    assert re.search(rf"Run \S+ of {MAINTAIN} failed: verify(_older)?: its process was killed", told["text"])
+    assert re.search(
+        rf"Run \S+ of {MAINTAIN} failed: verify(_older)?: its process was ended from outside", told["text"]
+    )
     live.trigger(MAINTAIN)
     check_over(live, MAINTAIN)
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,15 @@ def test_edges_and_outlets(dags: dict[str, Any]) -> None:
     ]
 
 
+def test_every_day_is_proven_once_more_in_the_thirty_after_it(dags: dict[str, Any]) -> None:
+    first = date(2026, 1, 1)
+    proven = [(first + timedelta(days=n), date.fromisoformat(day)) for n, day in enumerate(dags["older"])]
+    assert all(1 <= (run - day).days <= 30 for run, day in proven)
+    for n in range(60):
+        day = first + timedelta(days=n)
+        assert len([run for run, other in proven if other == day]) == 1, day
+
+
 def runs() -> Iterator[tuple[str, list[str], list[str]]]:
     """DAG, options, and what its output must tell."""
     yield "fleetcube_load", [], ["samples batch 1 passed", "requests batch 1 passed"]
@@ -117,7 +127,9 @@ def test_spark_builds_where_the_variable_says_so(quiet: LiveAirflow) -> None:
     pipeline.land()
     pipeline.gate()
     conf = ["--conf", '{"cubes": ["serving"]}']
-    done = quiet.launch("cli", "dags", "test", "fleetcube_cubes", *conf, variables={"FLEETCUBE_ENGINE": "spark"})
+    done = quiet.launch(
+        "cli", "dags", "test", "fleetcube_cubes", *conf, environ={"AIRFLOW_VAR_FLEETCUBE_ENGINE": "spark"}
+    )
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-6000:]
     assert re.search(r"serving: build \d+ of \d+ rows", text), text[-6000:]

@@ -25,8 +25,10 @@ ROOT = Path(__file__).parent.parent.parent
 LAUNCHER = ROOT / "scripts" / "manage_airflow.py"
 RECEIVED_US = 1_767_484_800_000_000  # 2026-01-04
 _COMMAND = """#!{python}
-import os, signal, subprocess, sys
-order, real, told = {order!r}, {real!r}, sys.argv[1:]
+import os, signal, subprocess, sys, time
+order, held, real, told = {order!r}, {held!r}, {real!r}, sys.argv[1:]
+while os.path.exists(held) and told[:1] == [open(held).read()]:
+    time.sleep(0.2)
 if os.path.exists(order):
     words, fault = open(order).read().split("|")
     if told[: len(words.split())] == words.split():
@@ -49,9 +51,12 @@ class LiveAirflow:
         self.address = f"http://127.0.0.1:{self.port}"
         self.sent: list[dict[str, Any]] = []
         self._order = folder / "kill"
+        self._held = folder / "held"
         self._command = folder / "fleetcube"
         real = str(Path(sys.prefix) / "bin" / "fleetcube")
-        self._command.write_text(_COMMAND.format(python=sys.executable, order=str(self._order), real=real))
+        self._command.write_text(
+            _COMMAND.format(python=sys.executable, order=str(self._order), held=str(self._held), real=real)
+        )
         self._command.chmod(0o700)
         self._token, self._database = "", database
 
@@ -70,6 +75,14 @@ class LiveAirflow:
         """The next verb that begins with `words` is killed at a fault point, and its task's process with it."""
         self._order.write_text(f"{words}|{fault}")
 
+    def hold(self, verb: str) -> None:
+        """A verb does not begin until `release`."""
+        self._held.write_text(verb)
+
+    def release(self) -> None:
+        """Let the verb go on that is held."""
+        self._held.unlink()
+
     @property
     def killed(self) -> bool:
         """Whether that has happened."""
@@ -78,12 +91,16 @@ class LiveAirflow:
     def environ(self) -> dict[str, str]:
         """What the launcher is started with."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "FLEETCUBE"))}
-        own = {"AIRFLOW_VAR_FLEETCUBE_COMMAND": str(self._command), "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1"}
+        own = {
+            "AIRFLOW_VAR_FLEETCUBE_COMMAND": str(self._command),
+            "AIRFLOW_VAR_FLEETCUBE_LATE_MINUTES": "load=2",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        }
         return {**kept, **own}
 
-    def launch(self, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the launcher; `variables` are Airflow's."""
-        environ = self.environ() | {f"AIRFLOW_VAR_{name}": value for name, value in (variables or {}).items()}
+    def launch(self, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the launcher, with more in its environment."""
+        environ = {**self.environ(), **(environ or {})}
         if self._database:
             environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], self._database = self._database, ""
         command = [sys.executable, str(LAUNCHER), "--lake", str(self.lake), "--port", str(self.port), *arguments]

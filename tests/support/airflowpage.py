@@ -17,18 +17,18 @@ _PATIENCE_MS = 180_000
 
 
 @contextmanager
-def opened(live: LiveAirflow) -> Iterator[Page]:
-    """The page of an Airflow, logged in as its administrator."""
+def opened(live: LiveAirflow, address: str = "") -> Iterator[Page]:
+    """A page of an Airflow, or its first one, after its administrator has logged in."""
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 640})
         page.set_default_timeout(_PATIENCE_MS)
         expect.set_options(timeout=_PATIENCE_MS)
-        page.goto(live.address)
+        page.goto(address or live.address)
         page.fill("input[name=username]", "admin")
         page.fill("input[name=password]", json.loads((live.lake / "_airflow" / "passwords.json").read_text())["admin"])
         page.keyboard.press("Enter")
-        page.wait_for_url(f"{live.address}/")
+        page.wait_for_url(address or f"{live.address}/")
         try:
             yield page
         finally:

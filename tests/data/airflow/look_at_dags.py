@@ -1,5 +1,6 @@
 """Run by Airflow's own Python: imports the DAGs and prints what they are, as JSON. `look_at_dags.py FOLDER`."""
 
+import datetime
 import json
 import sys
 import time
@@ -12,6 +13,8 @@ started = time.process_time()
 import fleetcube_common  # noqa: E402, F401
 
 common = time.process_time() - started
+import fleetcube_maintain  # noqa: E402
+
 bag = DagBag(folder)
 found = {}
 for dag_id, dag in bag.dags.items():
@@ -26,4 +29,6 @@ for dag_id, dag in bag.dags.items():
         "active": dag.max_active_runs,
         "templates": sorted({name for task in dag.tasks for name in task.template_fields}),
     }
-print(json.dumps({"errors": bag.import_errors, "common": common, "dags": found}))
+days = [datetime.date(2026, 1, 1) + datetime.timedelta(days=n) for n in range(90)]
+older = [fleetcube_maintain.older_day(day).isoformat() for day in days]
+print(json.dumps({"older": older, "errors": bag.import_errors, "common": common, "dags": found}))
