@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from cubes.derived import with_derived_sql
 from cubes.expired import expired
 from cubes.lookup_state import built_lookups, newest_lookups
 from cubes.model import Cube
+from cubes.segments import segment_range, table_of
 from lake import delta, tables
 from lake.errors import LakeError
 from lake.times import coarsest_within_day
@@ -105,6 +106,22 @@ def stood_on(lake: Path, cube: Cube, cells: Snapshot) -> Source:
         raise LakeError(f"Cube {cube.name} has not been built.", where=str(cells.root), todo=todo)
     trusted = delta.open_snapshot(lake, tables.trusted(cube.fact), version)
     return Source(cube, trusted, ALL_BELOW, watermark, lookups=built_lookups(lake, cube, cells))
+
+
+def held_days(duck: Duck, lake: Path, cube: Cube, since: date, until: date) -> list[date]:
+    """The days from `since` to before `until` that lie between the first and the last of the cube's rows and cells, or
+    have expired: of any other there is nothing to make, nor to refuse. So a range costs what the lake holds of it.
+    """
+    cells, rows = delta.open_snapshot(lake, table_of(cube)), delta.open_snapshot(lake, tables.trusted(cube.fact))
+    gone = expired(duck, lake, cube, cells)
+    parts = {(str(one.partition["grain"]), str(one.partition["segment"])) for one in cells.files}
+    spans = [segment_range(grain, segment) for grain, segment in parts]
+    held = {*map(_day, rows.files), *(start.date() for start, _ in spans), *(after.date() for _, after in spans)}
+    held |= gone.days | gone.closed
+    if not held:
+        return []
+    first, last = max(since, min(held)), min(until - timedelta(days=1), max(held))
+    return [first + timedelta(days=at) for at in range((last - first).days + 1)]
 
 
 def stale_days(duck: Duck, lake: Path, source: Source, cells: Snapshot) -> frozenset[date]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date
 
 import click
 
@@ -112,6 +112,7 @@ def verify(settings: Settings, names: tuple[str, ...], since: str | None, until:
 def refresh(settings: Settings, name: str, since: str, until: str) -> None:
     """Recompute the days of a cube as of its own watermark, in one commit."""
     from cubes.build import refresh as refresh_cube
+    from cubes.source import held_days
     from cubes.suspicion import recheck
     from fleetcube.cube_state import chosen_cubes
     from lake.duck import connect
@@ -119,13 +120,16 @@ def refresh(settings: Settings, name: str, since: str, until: str) -> None:
     first, end = _day(since), _day(until)
     assert first is not None
     assert end is not None
-    days = [first + timedelta(days=at) for at in range((end - first).days)]
-    if not days:
+    if end <= first:
         raise click.UsageError("--until must lie after --since.")
     [found] = chosen_cubes(settings, (name,))
     duck = connect(settings)
+    days = held_days(duck, settings.lake, found, first, end)
+    if not days:
+        click.echo(f"{name}: no rows and no cells lie from {first} to before {end}, so nothing is refreshed.")
+        return
     result = refresh_cube(settings, duck, found, days)
-    click.echo(f"{name}: {len(days)} days refreshed, {result.cells:,} cells written as build {result.build}.")
+    click.echo(f"{name}: {days[0]} to {days[-1]} refreshed, {result.cells:,} cells written as build {result.build}.")
     for mark in recheck(settings, duck, found, days):
         click.echo(f"{name}: {mark.grain} cells of {mark.days} hold again and answer again.")
 

@@ -90,7 +90,7 @@ def runs() -> Iterator[tuple[str, list[str], list[str]]]:
     yield "fleetcube_load", [], ["samples batch 1 passed", "requests batch 1 passed"]
     yield "fleetcube_cubes", [], ["infrastructure: build 1 of", "serving: build 1 of"]
     again = '{"cubes": ["serving"], "since": "2026-01-01", "until": "2026-01-04"}'
-    yield "fleetcube_cubes", ["--conf", again], ["serving: 3 days refreshed"]
+    yield "fleetcube_cubes", ["--conf", again], ["serving: 2026-01-01 to 2026-01-03 refreshed"]
     yield (
         "fleetcube_maintain",
         [],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cubes.compact import compact_cube
 from cubes.load import load_cubes
 from cubes.segments import table_of
 from cubes.session import Session
+from cubes.source import held_days
 from cubes.verify import verify
 from fleetcube.retire import retire
 from lake import delta
@@ -98,6 +99,10 @@ def test_expired_days_are_not_made_anew(life: Life) -> None:
     cells = delta.open_snapshot(life.settings.lake, table_of(life.cube)).rows
     with pytest.raises(LakeError, match=f"can't be refreshed over {life.day(35)}.*have expired"):
         refresh(life.settings, life.duck, life.cube, [life.day(35), life.day(1)])
+    ever = held_days(life.duck, life.settings.lake, life.cube, date(1, 1, 1), date(9999, 12, 31))
+    assert life.day(35) in ever, "asked for all of time, they are refused and not left out"
+    with pytest.raises(LakeError, match="can't be refreshed"):
+        refresh(life.settings, life.duck, life.cube, ever)
     with pytest.raises(LakeError, match="can't be verified"):
         verify(life.settings, life.duck, life.cube, since=life.day(40))
     assert verify(life.settings, life.duck, life.cube, since=life.day(3)).holds
