@@ -116,7 +116,11 @@ def held_days(duck: Duck, lake: Path, cube: Cube, since: date, until: date) -> l
     gone = expired(duck, lake, cube, cells)
     parts = {(str(one.partition["grain"]), str(one.partition["segment"])) for one in cells.files}
     spans = [segment_range(grain, segment) for grain, segment in parts]
-    held = {*map(_day, rows.files), *(start.date() for start, _ in spans), *(after.date() for _, after in spans)}
+    held = {
+        *map(_day, rows.files),
+        *(start.date() for start, _ in spans),
+        *((after - timedelta(days=1)).date() for _, after in spans),
+    }
     held |= gone.days | gone.closed
     if not held:
         return []
