@@ -141,6 +141,7 @@ def test_a_blocked_gate_is_3_with_its_page_and_a_notice(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert f"  verdict: {page}" in done.stdout
     assert "share_quarantined" in page.read_text()
+    assert "share_quarantined_warning, mostly bad_number)" in done.stdout
     assert "[critical] gate: fact/samples" in done.stderr
     assert "rows: 1,200" in done.stderr
     again = fleetcube(lake, "gate", "--retry-blocked", "--notify", FLEETCUBE_VERDICT_LINK="https://x.example.org/v/")
