@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 def batch_text(result: BatchResult) -> str:
-    """A judged batch: verdict, and where its rows went; failed expectations by name."""
+    """A judged batch: verdict, and where its rows went; failed expectations by name, and what most bad rows failed."""
+    from quality.reasons import mostly
+
     parts = ("trusted", "quarantine", "duplicates", "gaps", "blocked", "withdrawn")
     counts = ", ".join(f"{getattr(result, name):,} {name}" for name in parts if getattr(result, name))
     failed = [check["name"] for check in result.checks.get("expectations", []) if not check["success"]]
+    if failed and result.verdict != "passed" and (most := mostly(result.checks)):
+        failed.append(most)
     # What fails without blocking is a remark: old logs, for one, never hold a new event.
     why = f" ({'failed' if result.verdict == 'blocked' else 'remarks'}: {', '.join(failed)})" if failed else ""
     return f"{result.fact} batch {result.batch} {result.verdict}: {result.received:,} received; {counts}{why}"

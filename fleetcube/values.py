@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def batch_values(settings: Settings, result: BatchResult) -> dict[str, Any]:
     """A judged batch: its accounts, its line of text, and the page of a verdict that is blocked or warned."""
-    values = {name: value for name, value in vars(result).items() if name != "checks"}
+    values = {name: value for name, value in vars(result).items() if name not in ("checks", "reasons")}
     page = verdict_place(settings, result) if result.verdict in ("warned", "blocked") else None
     return {**values, "text": batch_text(result), "page": page}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from quality.candidate import VIEW, chunks, write_candidate
 from quality.gaps import Gap, new_gaps
 from quality.job import Gate, Job
 from quality.plan import BAD, FATED, GOOD, Plan, lay_out
+from quality.reasons import find_reasons, undeclared
 from quality.repeats import Published, judge_repeats
 from quality.verdict import Finding, Measured, batch_findings, verdict
 
@@ -40,10 +41,14 @@ def audit(gate: Gate, job: Job) -> Plan:
     record["verdict"] = verdict(findings)
     record["checks"]["expectations"] = [asdict(finding) for finding in findings]
     blocked = record["verdict"] == "blocked"
+    # Counted for the few batches that somebody will look at.
+    reasons = () if record["verdict"] == "passed" else find_reasons(duck, fact, f"{FATED} WHERE {BAD}")
+    if names := undeclared(reasons):
+        record["checks"]["undeclared"] = names
     if blocked:
         _hold_back(record, job)
     record["started_at"], record["ended_at"] = iso(started), iso(utc_now())
-    return lay_out(gate, job, record, None if blocked else before, gaps)
+    return replace(lay_out(gate, job, record, None if blocked else before, gaps), reasons=reasons)
 
 
 def count_batch(gate: Gate, job: Job, rows: str, gaps: Sequence[Gap], known_gaps: int) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 Each row leaves its identity and a count: landing keeps an empty row of problem `erased`, quarantine one of that check.
 So the accounts add up as before, and the same record sent again is a repeat that stays away. Cubes make the touched
-days anew at their next build; old versions' files go with `fleetcube vacuum`. The record of the erasure holds a digest
-of what was asked for, not the person's name.
+days anew at their next build; old versions' files go with `fleetcube vacuum`. Pages of the fact's verdicts quote bad
+rows, so they go too. The record of the erasure holds a digest of what was asked for, not the person's name.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from lake.times import iso, utc_now
 from quality.candidate import IDENTITY
 from quality.correct import Correction, carry_out, correcting, new_record, write_record
 from quality.plan import Plan
+from quality.verdict_page import remove_pages
 from quality.withdraw import CHOSEN, choose, chosen_days, removal, rewrite_trusted, scan_of, write_seen
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def erase(settings: Settings, duck: Duck, fact_name: str, person: Person, *, rea
             files["seen"] = (write_seen(duck, lake, fact_name, number), [])
             files["trusted"] = rewrite_trusted(duck, lake, fact, number, touched)
         plan = Plan(number, record, files)
+        remove_pages(lake, fact_name)
         carry_out(settings, duck, fact_name, plan, step="erase", rows=sum(rows.values()), detail=detail)
         return Correction(fact_name, number, rows, tuple(date.fromisoformat(day["day"]) for day in days))
 

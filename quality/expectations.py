@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from quality.suites import RowRule, Suite
-from quality.verdict import Finding
+from quality.verdict import Finding, percent
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 with warnings.catch_warnings():
@@ -62,10 +62,7 @@ class Judge:
             for name, rows, unexpected in self._validate(chunk):
                 spoken[name] += rows
                 broken[name] += unexpected
-        return [
-            Finding(rule.name, rule.severity, _holds(rule, spoken[rule.name], broken[rule.name]), broken[rule.name])
-            for rule in self.suite.rows
-        ]
+        return [_finding(rule, spoken[rule.name], broken[rule.name]) for rule in self.suite.rows]
 
     def _validate(self, chunk: pa.Table) -> list[tuple[str, int, int]]:
         with warnings.catch_warnings():
@@ -92,6 +89,15 @@ def _counts(item: Any) -> tuple[str, int, int]:
 def _holds(rule: RowRule, rows: int, unexpected: int) -> bool:
     """Whether the share of good rows reaches `mostly`, over the whole batch and exactly."""
     return rows == 0 or Fraction(rows - unexpected, rows) >= Fraction(rule.mostly)
+
+
+def _finding(rule: RowRule, rows: int, unexpected: int) -> Finding:
+    if _holds(rule, rows, unexpected):
+        return Finding(rule.name, rule.severity, True, unexpected)
+    most = 1 - Fraction(rule.mostly)
+    told = f"{percent(Fraction(unexpected, rows))} of the rows ({unexpected:,} of {rows:,})"
+    says = f"column {rule.column}: {told} are not {rule.wanted()}; the suite lets {percent(most)} pass"
+    return Finding(rule.name, rule.severity, False, unexpected, says)
 
 
 def _expectation(rule: RowRule) -> Any:

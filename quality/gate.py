@@ -29,6 +29,7 @@ from quality.checks import Policy
 from quality.job import Clean, Gate, Job, RowJudge
 from quality.plan import Plan
 from quality.publish import COMPONENT, intend, next_batch, publish
+from quality.reasons import Reason
 from quality.suites import Suite, load_suite
 
 Progress = Callable[[int, int], None]
@@ -36,7 +37,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class BatchResult:
-    """A judged batch as it stands in `batches`; `checks` are the verdict's details."""
+    """A judged batch as it stands in `batches`; `checks` are the verdict's details.
+
+    `reasons` say why rows are bad, with examples, where the verdict is warned or blocked.
+    """
 
     fact: str
     batch: int
@@ -52,6 +56,7 @@ class BatchResult:
     verdict: str
     suite: str
     checks: dict[str, Any]
+    reasons: tuple[Reason, ...] = ()
 
 
 def run_gate(
@@ -174,7 +179,8 @@ def _run(gate: Gate, job: Job) -> BatchResult:
 
 def _publish(gate: Gate, plan: Plan) -> BatchResult:
     record = publish(gate.settings.lake, gate.fact.name, plan)
-    return BatchResult(**{field: record[field] for field in BatchResult.__dataclass_fields__})
+    fields = (field for field in BatchResult.__dataclass_fields__ if field != "reasons")
+    return BatchResult(**{field: record[field] for field in fields}, reasons=plan.reasons)
 
 
 def _next_batch(gate: Gate) -> int:

@@ -18,6 +18,7 @@ from lake.times import iso
 from quality.candidate import IDENTITY, VIEW, typed_content
 from quality.gaps import Gap
 from quality.job import Gate, Job
+from quality.reasons import Reason
 from quality.repeats import Published
 
 # The candidate with what became of repeats, and which of its rows are published where.
@@ -31,11 +32,15 @@ Files = dict[str, tuple[list[DataFile], list[DataFile]]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What publishing commits: files by table (adds, removes), and the batch's row as it will stand in `batches`."""
+    """What publishing commits: files by table (adds, removes), and the batch's row as it will stand in `batches`.
+
+    `reasons` is for the page of the verdict alone: it quotes rows, which must be erasable, and `batches` is for ever.
+    """
 
     batch: int
     record: dict[str, Any]
     files: dict[str, tuple[list[DataFile], list[DataFile]]]
+    reasons: tuple[Reason, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The plan for an intent file."""
@@ -43,7 +48,8 @@ class Plan:
             name: [[asdict(file) for file in side] for side in (adds, removes)]
             for name, (adds, removes) in self.files.items()
         }
-        return {"batch": self.batch, "record": self.record, "files": files}
+        reasons = [asdict(reason) for reason in self.reasons]
+        return {"batch": self.batch, "record": self.record, "files": files, "reasons": reasons}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Plan:
@@ -52,7 +58,9 @@ class Plan:
             name: ([DataFile(**file) for file in adds], [DataFile(**file) for file in removes])
             for name, (adds, removes) in content["files"].items()
         }
-        return Plan(content["batch"], content["record"], files)
+        # An intent of an earlier version has no reasons.
+        reasons = tuple(Reason.from_json(reason) for reason in content.get("reasons", ()))
+        return Plan(content["batch"], content["record"], files, reasons)
 
 
 def lay_out(

@@ -14,7 +14,7 @@ from lake.duck import Duck, text_literal
 from lake.errors import QueryError, did_you_mean
 from lake.tables import QUARANTINE
 
-_FILTERS = ("fact", "check", "site", "day", "agent")
+_FILTERS = ("fact", "check", "batch", "site", "day", "agent")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Kept:
 
 
 def list_quarantine(lake: Path, duck: Duck, filters: Mapping[str, str] | None = None) -> list[Group]:
-    """Groups of kept rows, the largest first; `filters` are column = text, of fact, check, site, day and agent."""
+    """Groups of kept rows, the largest first; `filters` are column = text (fact, check, batch, site, day, agent)."""
     rows = duck.sql(
         'SELECT fact, "check", site, day, count(*), min(reason) FROM '
         f"{_kept(lake, duck, filters)} GROUP BY ALL ORDER BY count(*) DESC, 1, 2, 3, 4"

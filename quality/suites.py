@@ -67,10 +67,11 @@ class RowRule(BaseModel):
             "one_of": f"{column} NOT IN ({listed})",
         }.get(self.rule, " OR ".join(bounds))
         shown = f"coalesce(CAST({column} AS VARCHAR), 'nothing')"
-        wanted = self._wanted().replace("'", "''")
+        wanted = self.wanted().replace("'", "''")
         return RowCheck(self.name, bad, f"'column {self.column}: ' || {shown} || ' is not {wanted}'")
 
-    def _wanted(self) -> str:
+    def wanted(self) -> str:
+        """What the column is to be, in words that follow "is not"."""
         if self.rule == "not_null":
             return "a value"
         if self.rule == "one_of":

@@ -20,6 +20,7 @@ from lake.findings import Finding
 from lake.ledger import ERROR
 from lake.tables import BATCHES, GAPS, LEDGER, lookup, trusted
 from lake.times import iso
+from quality.reasons import mostly
 from quality.verdict_page import page_path, page_place
 
 # A loss is a thing that was, so it is over when none has come for a day.
@@ -127,7 +128,8 @@ def _blocked(duck: Duck, lake: Path, rows: list[tuple[Any, ...]], link: str) -> 
     """Of the ranges of a fact that are blocked: fact, rows, newest batch and when that was judged."""
     fact, count, last = rows[0][0], sum(row[1] for row in rows), max(row[2] for row in rows)
     why = _failed(duck, lake, fact, last, "critical")
-    text = f"{len(rows)} batches of {fact} are blocked, the last is {last}: {why}"
+    several = f"{len(rows)} batches of {fact} are blocked, the last is {last}"
+    text = f"{several if len(rows) > 1 else f'Batch {last} of {fact} is blocked'}: {why}"
     look = (*_page(lake, fact, last, link), f"fleetcube gate {fact} --retry-blocked")
     return Finding("gate", "critical", f"fact/{fact}", text, count, _utc(min(row[3] for row in rows)), look)
 
@@ -135,26 +137,30 @@ def _blocked(duck: Duck, lake: Path, rows: list[tuple[Any, ...]], link: str) -> 
 def _warned(duck: Duck, lake: Path, row: tuple[Any, ...], link: str) -> Finding:
     fact, count, last, at = row
     text = f"Batch {last} of {fact} was published with a warning: {_failed(duck, lake, fact, last, 'warning')}"
-    return Finding("gate", "warning", f"fact/{fact}", text, count, _utc(at), _page(lake, fact, last, link))
+    look = _page(lake, fact, last, link) or (f"fleetcube quarantine list --fact {fact} --batch {last}",)
+    return Finding("gate", "warning", f"fact/{fact}", text, count, _utc(at), look)
 
 
 def _page(lake: Path, fact: str, batch: int, link: str) -> tuple[str, ...]:
-    if page_path(lake, fact, batch).exists():
-        return (page_place(lake, fact, batch, link),)
-    return (f"fleetcube quarantine list --fact {fact}",)
+    return (page_place(lake, fact, batch, link),) if page_path(lake, fact, batch).exists() else ()
 
 
 def _failed(duck: Duck, lake: Path, fact: str, batch: int, severity: str) -> str:
-    """The checks of that severity that a batch failed; a correction's row of the same number has none."""
+    """The checks of that severity that a batch failed, and what most of its bad rows failed.
+
+    A correction's row of the same number has none.
+    """
     snapshot = open_snapshot(lake, BATCHES)
     paths = snapshot.paths(lambda file: file.may_hold("batch", batch, batch))
     rows = duck.sql(
         f"SELECT checks FROM {duck.scan(snapshot, paths, columns=('fact', 'batch', 'verdict', 'checks'))} "
         f"WHERE fact = {text_literal(fact)} AND batch = {batch} AND verdict IN ('warned', 'blocked')"
     )
-    checks = [json.loads(row[0] or "{}").get("expectations", []) for row in rows]
-    worst = [one for held in checks for one in held if not one["success"] and one["severity"] == severity]
-    return ", ".join(f"{one['name']} ({one['unexpected']})" for one in worst) or "see its checks"
+    checks = [json.loads(row[0] or "{}") for row in rows]
+    found = [one for held in checks for one in held.get("expectations", [])]
+    worst = [one for one in found if not one["success"] and one["severity"] == severity]
+    told = [f"{one['name']} ({one['unexpected']})" for one in worst]
+    return ", ".join([*told, *filter(None, map(mostly, checks))]) or "see its checks"
 
 
 def _seen(duck: Duck, lake: Path, since: datetime) -> dict[tuple[str, str], datetime]:

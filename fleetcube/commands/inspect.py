@@ -9,6 +9,8 @@ import click
 from fleetcube.options import with_settings
 from lake.settings import Settings
 
+_BATCH = click.option("--batch", type=click.IntRange(1), help="That this batch kept aside only.")
+
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -31,16 +33,20 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.option("--fact", help="Of this fact only.")
+@_BATCH
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @with_settings(needs_lake=True)
-def list_quarantine(settings: Settings, fact: str | None, form: str) -> None:
+def list_quarantine(settings: Settings, fact: str | None, batch: int | None, form: str) -> None:
     """Counts by fact, check, site and day."""
     from lake.duck import connect
     from quality.quarantine import list_quarantine as listed
 
-    rows = listed(settings.lake, connect(settings), {"fact": fact} if fact else {})
+    rows = listed(settings.lake, connect(settings), _filters(fact=fact, batch=batch))
     if form == "json":
         click.echo(json.dumps([vars(row) for row in rows], indent=2, default=str))
+        return
+    if not rows:
+        click.echo("No such rows. Those of a blocked batch are held back, not in quarantine.", err=True)
         return
     click.echo(f"{'fact':<12} {'check':<18} {'site':<12} {'day':<10} {'rows':>9}")
     for row in rows:
@@ -51,15 +57,15 @@ def list_quarantine(settings: Settings, fact: str | None, form: str) -> None:
 @quarantine.command("show")
 @click.option("--fact", help="Of this fact only.")
 @click.option("--check", help="That failed this check only.")
+@_BATCH
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Rows to show.")
 @with_settings(needs_lake=True)
-def show_quarantine(settings: Settings, fact: str | None, check: str | None, limit: int) -> None:
+def show_quarantine(settings: Settings, fact: str | None, check: str | None, batch: int | None, limit: int) -> None:
     """Single rows with reason and original content, as JSON lines, newest batch first."""
     from lake.duck import connect
     from quality.quarantine import show_quarantine as shown
 
-    filters = {name: text for name, text in (("fact", fact), ("check", check)) if text}
-    rows = shown(settings.lake, connect(settings), filters, limit=limit)
+    rows = shown(settings.lake, connect(settings), _filters(fact=fact, check=check, batch=batch), limit=limit)
     for row in rows:
         click.echo(json.dumps(vars(row), ensure_ascii=False, default=str))
     if not rows:
@@ -69,7 +75,7 @@ def show_quarantine(settings: Settings, fact: str | None, check: str | None, lim
 @quarantine.command("release")
 @click.option("--fact", required=True, help="Of this fact.")
 @click.option("--check", help="That failed this check only.")
-@click.option("--batch", type=click.IntRange(1), help="That this batch kept aside only.")
+@_BATCH
 @with_settings(needs_lake=True)
 def release_quarantine(settings: Settings, fact: str, check: str | None, batch: int | None) -> None:
     """Judge kept rows again by the checks now in force, as a new batch; those that pass go to trusted."""
@@ -78,7 +84,7 @@ def release_quarantine(settings: Settings, fact: str, check: str | None, batch: 
     from lake.duck import connect
     from quality.release import release
 
-    filters = {name: str(value) for name, value in (("check", check), ("batch", batch)) if value}
+    filters = _filters(check=check, batch=batch)
     done = release(settings, connect(settings), fact, filters, clean=clean, catalogue=load_catalogue())
     for one in done:
         rows = one.rows
@@ -87,3 +93,7 @@ def release_quarantine(settings: Settings, fact: str, check: str | None, batch: 
             f"{rows['quarantine']:,} in quarantine, {rows['duplicates']:,} repeats."
         )
     click.echo("Next: `fleetcube build`." if done else "There are no such rows.")
+
+
+def _filters(**chosen: object) -> dict[str, str]:
+    return {name: str(value) for name, value in chosen.items() if value}

@@ -114,7 +114,7 @@ def gate(settings: Settings, facts: tuple[str, ...], *, retry_blocked: bool, not
     if blocked:
         raise GateBlocked(
             "Blocked: " + "; ".join(f"{result.fact} batch {result.batch}" for result in blocked) + ".",
-            todo="See `fleetcube status`, mend the source or the suite, then `fleetcube gate --retry-blocked`.",
+            todo="The page of the verdict tells why and what to do; when it is done, `fleetcube gate --retry-blocked`.",
         )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +145,7 @@ def test_a_blocked_gate_is_3_with_its_page_and_a_notice(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert f"  verdict: {page}" in done.stdout
     assert "share_quarantined" in page.read_text()
+    assert "share_quarantined_warning, mostly bad_number)" in done.stdout
     assert "[critical] gate: fact/samples" in done.stderr
     assert "rows: 1,200" in done.stderr
     again = fleetcube(lake, "gate", "--retry-blocked", "--notify", FLEETCUBE_VERDICT_LINK="https://x.example.org/v/")
@@ -150,6 +155,29 @@ def test_a_blocked_gate_is_3_with_its_page_and_a_notice(tmp_path: Path) -> None:
     assert "alerts are open" in fleetcube(lake, "status").stdout
     loop = fleetcube(lake, "run", "--once", "--steps", "gate,alerts")
     assert loop.returncode == 0, "nothing new is blocked"
+
+
+def test_the_blocked_batch_of_the_docs_blocks_and_gets_through_as_told(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    section = text.split("To see one, send 1,000 rows")[1]
+    block, told, retry = (
+        part.split("```")[0] for part in re.split(r"```(?:sh)?\n(?=cat >|made-up|FLEETCUBE)", section)[1:]
+    )
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+
+    done = run(block)
+    assert done.returncode == 3
+    # The lake of the docs has had seven batches.
+    assert (done.stdout + done.stderr).replace("batch 1", "batch 8").replace("-00000001", "-00000008") == told
+    page = (tmp_path / "fleet-lake" / "_work" / "verdicts" / "samples-00000001.html").read_text()
+    assert "100 % of the rows (1,000 of 1,000)" in page
+    assert "made.up" in page
+    assert run(retry).stdout.startswith("samples batch 2 passed: 0 received; 1,000 trusted")
 
 
 def test_once_ends_with_3_where_a_batch_is_blocked(tmp_path: Path) -> None:

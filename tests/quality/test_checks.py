@@ -86,3 +86,5 @@ def test_quarantine_lists_and_shows_why(settings: Settings, duck: Duck) -> None:
     [row] = show_quarantine(settings.lake, duck, {"site": "bergen", "fact": "samples"})
     assert (row.seq, row.reason, row.content["value"]) == (3, "column value: 'y' is not a number", "y")
     assert row.received_at is not None
+    of_batch = [list_quarantine(settings.lake, duck, {"fact": "samples", "batch": number}) for number in ("1", "2")]
+    assert [sum(it.rows for it in groups) for groups in of_batch] == [3, 0]

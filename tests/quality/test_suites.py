@@ -75,3 +75,31 @@ def test_a_broken_suite_says_where(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(FleetcubeError, match=message) as raised:
         load_suite("samples", tmp_path)
     assert "samples.yaml:" in str(raised.value)
+
+
+SAID = [
+    ({"rule": "quarantined_share", "max": Decimal("0.2")}, {}, "50 % of the rows (500 of 1,000)", "at most 20 %"),
+    # As many decimal places as tell the share from its limit.
+    (
+        {"rule": "quarantined_share", "max": Decimal("0.5")},
+        {"judged": 100_000, "quarantined": 50_001},
+        "50.001 % of the rows (50,001 of 100,000)",
+        "at most 50 %",
+    ),
+    ({"rule": "rows", "min": 2001, "max": 4000}, {}, "2,000 rows came", "at least 2,001 and at most 4,000"),
+    ({"rule": "newest_age_s", "max": 60}, {"received_at": NOW + timedelta(seconds=61)}, "61 s old", "at most 60 s"),
+    ({"rule": "columns"}, {"wanted": ("ts", "host")}, "columns are missing or too many", "host"),
+]
+
+
+@pytest.mark.parametrize(("declared", "figures", "found", "limit"), SAID)
+def test_a_failed_batch_rule_says_what_was_found_against_which_limit(
+    declared: dict[str, object], figures: dict[str, object], found: str, limit: str
+) -> None:
+    rule = BatchRule(name="r", severity="critical", **declared)  # type: ignore[arg-type]
+    suite = Suite(fact="samples", description="", rows=(), batch=(rule,))
+    [finding] = batch_findings(suite, measured(**figures))
+    assert found in finding.says
+    assert finding.says.endswith(limit)
+    holding = suite.model_copy(update={"batch": (BatchRule(name="r", severity="info", rule="rows", min=1),)})
+    assert batch_findings(holding, measured())[0].says == ""
