@@ -36,7 +36,7 @@ def verdict(name: str) -> HTMLResponse:
     """One page, as the gate has written it; it holds no script, and may fetch none."""
     path = Path(Variable.get("FLEETCUBE_VERDICTS")) / name
     if not _PAGE.fullmatch(name) or not path.is_file():
-        raise HTTPException(404, "There is no such verdict; the newest 1,000 are kept.")
+        raise HTTPException(404, "There is no such verdict: the newest 1,000 are kept, none of erased facts.")
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
     return HTMLResponse(path.read_text(encoding="utf-8"), headers=headers)
 
