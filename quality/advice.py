@@ -52,5 +52,5 @@ def advice(check: str, fact: str) -> str:
 
 def suite_place(fact: str) -> str:
     """Where a person finds the fact's suite: the shipped one, or where one of one's own lies or may be put."""
-    shipped = f"quality/suites/{fact}.yaml"
-    return shipped if (_ROOT / shipped).is_file() else f"suites/{fact}.yaml in the folder of the setting declarations"
+    shipped, own = f"quality/suites/{fact}.yaml", f"suites/{fact}.yaml in the folder of the setting declarations"
+    return f"{shipped}, or a copy of it as {own}" if (_ROOT / shipped).is_file() else own

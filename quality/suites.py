@@ -115,7 +115,7 @@ class Suite(BaseModel):
 
 
 def load_suite(fact_name: str, folder: Path | None = None) -> Suite:
-    """The suite of a fact: from `folder` where it is given, else as it is shipped or the user declared it.
+    """The suite of a fact: from `folder` where it is given, else as the user declared it, or as it is shipped.
 
     A fact of the user's own without one gets `_usual`. Errors: DefinitionError with file and line if it is wrong.
     """
@@ -125,7 +125,10 @@ def load_suite(fact_name: str, folder: Path | None = None) -> Suite:
 @once
 def _declared(fact_name: str) -> Suite:
     own = own_part("suites")
-    for folder in (_FOLDER, *([own] if own is not None else [])):
+    for path in [] if own is None else sorted(own.glob("*.yaml")):
+        if path.stem not in load_facts():
+            _read(path, path.stem)  # says that there is no such fact: nobody would ever ask for this one
+    for folder in (*([own] if own is not None else []), _FOLDER):
         path = folder / f"{fact_name}.yaml"
         if path.is_file():
             return _read(path, fact_name)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import quality.suites
 from lake.errors import FleetcubeError
 from lake.facts import load_facts
+from lake.own import use_own
 from quality.suites import BatchRule, Suite, load_suite
 from quality.verdict import Finding, Measured, batch_findings, verdict
 
@@ -103,3 +105,22 @@ def test_a_failed_batch_rule_says_what_was_found_against_which_limit(
     assert finding.says.endswith(limit)
     holding = suite.model_copy(update={"batch": (BatchRule(name="r", severity="info", rule="rows", min=1),)})
     assert batch_findings(holding, measured())[0].says == ""
+
+
+def test_ones_own_suite_of_a_shipped_fact_is_taken_in_its_place(tmp_path: Path) -> None:
+    shipped = Path(quality.suites.__file__).parent / "suites" / "samples.yaml"
+    own = tmp_path / "suites" / "samples.yaml"
+    own.parent.mkdir()
+    own.write_text(shipped.read_text().replace("description: ", "description: Ours. ", 1))
+    try:
+        use_own(tmp_path)
+        assert load_suite("samples").description.startswith("Ours. ")
+        assert not load_suite("requests").description.startswith("Ours. ")
+        own.rename(own.with_name("sampels.yaml"))
+        use_own(Path(""))
+        use_own(tmp_path)
+        with pytest.raises(FleetcubeError, match=r"suite of 'samples' lies in sampels\.yaml"):
+            load_suite("requests")
+    finally:
+        use_own(Path(""))
+    assert not load_suite("samples").description.startswith("Ours. ")
