@@ -57,6 +57,8 @@ def measure(live: LiveAirflow, rows: int, intervals: int) -> list[Figure]:
     live.settle()
     spans, parts = [], defaultdict[str, list[tuple[float, float]]](list)
     for number in range(intervals + 1):
+        live.keep_clear(60)
+        live.settle()
         send_many(live.lake, number, rows)
         before = {_key(task) for dag in (LOAD, CUBES) for task in live.tasks(dag)}
         live.trigger(LOAD, f"2026-11-01T{number:02d}:00:00Z")

@@ -61,12 +61,8 @@ class LiveAirflow:
         self._token, self._database = "", database
 
     def send(self, part: int, **more: Any) -> None:
-        """Agents push; what was sent is known, so that another lake can be given the same.
-
-        Not just before a multiple of five minutes: the run that is due then would be the one that takes it.
-        """
-        while time.time() % 300 > 270:
-            time.sleep(1)
+        """Agents push; what was sent is known, so that another lake can be given the same."""
+        self.keep_clear(30)
         self.settle()
         self.sent.append({"part": part, **more})
         send(self.lake, part, **more)
@@ -74,6 +70,11 @@ class LiveAirflow:
     def kill_next(self, words: str, fault: str) -> None:
         """The next verb that begins with `words` is killed at a fault point, and its task's process with it."""
         self._order.write_text(f"{words}|{fault}")
+
+    def keep_clear(self, seconds: float) -> None:
+        """Wait, if a multiple of five minutes is near: the run that is due then would take what is sent now."""
+        while time.time() % 300 > 300 - seconds:
+            time.sleep(1)
 
     def hold(self, verb: str) -> None:
         """A verb does not begin until `release`."""
