@@ -195,7 +195,7 @@ def send_many(lake: Path, part: int, rows: int) -> None:
     """One interval of a fleet: 100 hosts push `rows` samples of five metrics, new each time."""
     metrics = ("cpu.utilization", "gpu.utilization", "gpu.temperature", "gpu.memory.activity", "gpu.memory.utilization")
     each = rows // 100
-    day = f"2026-01-{1 + part % 28:02d}"
+    day = f"2025-12-{1 + part % 28:02d}"  # all of them before they are received
     with closing(Spool(lake / "_inbox")) as spool:
         for host in range(100):
             made = tuple(
