@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from airflowlive import LiveAirflow, send, wait_for
 from airflowpage import opened, picture, runs_that, trigger, unpause
 from playwright.sync_api import expect
+from sessions import alive_in
 from states import lake_state
 
 from fleetcube.due import due
@@ -251,26 +251,16 @@ def test_a_scheduler_that_was_killed_is_started_anew(live: LiveAirflow) -> None:
     pid_file = live.lake / "_airflow" / "scheduler.pid"
     killed = int(pid_file.read_text().split()[0])
     os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: killed not in members(killed), "its end")
-    assert members(killed), "nothing was left behind"
+    wait_for(lambda: killed not in alive_in(killed), "its end")
+    assert alive_in(killed), "nothing was left behind"
     bad = live.launch("start", environ={"AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "abc"})
     assert bad.returncode == 1
     assert "scheduler ended by itself" in bad.stderr
     assert "AirflowConfigException" in bad.stderr
-    assert not members(killed)
+    assert not alive_in(killed)
     started = live.launch("start")
     assert started.returncode == 0, started.stderr
     live.send(9)
     run = live.trigger(LOAD)
     live.settle()
     assert live.run_state(LOAD, run) == "success"
-
-
-def members(session: int) -> list[int]:
-    """The processes of a session that are not dead."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            fields = path.read_text().rpartition(")")[2].split()
-            found += [int(path.parent.name)] if fields[3] == str(session) and fields[0] != "Z" else []
-    return found

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
 import pytest
+from sessions import alive_in
 
 from fleetcube.daemons import Daemons, wait_until
 from lake.errors import ConfigError
@@ -21,16 +21,6 @@ PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )
-
-
-def alive_in(session: int) -> list[int]:
-    """The processes of a session that are not dead."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            fields = path.read_text().rpartition(")")[2].split()
-            found += [int(path.parent.name)] if fields[3] == str(session) and fields[0] != "Z" else []
-    return found
 
 
 def test_it_is_started_once_and_ended_with_its_children(tmp_path: Path) -> None:
