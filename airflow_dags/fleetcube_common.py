@@ -36,7 +36,9 @@ TASKS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=6),
     "weight_rule": "absolute",
 }
-_USAGE, _BLOCKED, _BUSY = 2, 3, 4
+_USAGE, _BLOCKED = 2, 3
+# Another process is at the same work: wait for it.
+BUSY = 4
 _BUSY_WAIT_S, _BUSY_MOST_S = 5.0, 1800.0
 _GRACE_S = 20.0
 # Under this key a task that fails leaves why; one that was killed leaves nothing.
@@ -100,7 +102,7 @@ class Verb(BaseOperator):
         """While another process is at the same work, wait for it."""
         arguments = [str(one) for one in self.arguments(context)]
         started = time.monotonic()
-        while (code := self._run(arguments)) == _BUSY and time.monotonic() - started < _BUSY_MOST_S:
+        while (code := self._run(arguments)) == BUSY and time.monotonic() - started < _BUSY_MOST_S:
             self.log.info("another process is at it; again in %.0f s", _BUSY_WAIT_S)
             time.sleep(_BUSY_WAIT_S)
         seconds = round(time.monotonic() - started, 3)

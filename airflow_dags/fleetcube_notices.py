@@ -20,11 +20,10 @@ from urllib.parse import quote
 
 from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback, Variable
 from airflow.sdk.configuration import conf
-from fleetcube_common import FAILURE, environ
+from fleetcube_common import BUSY, FAILURE, environ
 
 _LOG = logging.getLogger("fleetcube.notices")
 _MINUTES = "AIRFLOW_VAR_FLEETCUBE_LATE_MINUTES"
-_BUSY = 4
 _TRIES, _PAUSE_S = 5, 5.0
 _MOST_NAMED = 5
 
@@ -37,11 +36,9 @@ def late_after(dag: str, minutes: int) -> DeadlineAlert | None:
     if sys.argv[1:3] == ["dags", "test"]:
         # Airflow 3.3.2 can't end such a run where the DAG has a deadline: it looks for the stored one.
         return None
-    for word in os.environ.get("AIRFLOW_VAR_FLEETCUBE_LATE_MINUTES", "").split():
+    for word in os.environ.get(_MINUTES, "").split():
         if not re.fullmatch(r"(load|cubes|maintain)=[1-9][0-9]{0,5}", word):
-            raise ValueError(
-                f"AIRFLOW_VAR_FLEETCUBE_LATE_MINUTES: {word!r} is not like load=10, cubes=60, maintain=360."
-            )
+            raise ValueError(f"{_MINUTES}: {word!r} is not like load=10, cubes=60 or maintain=360.")
         name, _, given = word.partition("=")
         minutes = int(given) if name == dag else minutes
     told = SyncCallback(tell_late, {"minutes": minutes})
@@ -115,7 +112,7 @@ def _cli(arguments: list[str]) -> str:
             _LOG.warning(line)
         if done.returncode == 0:
             return done.stdout
-        if done.returncode != _BUSY or not left:
+        if done.returncode != BUSY or not left:
             break
         time.sleep(_PAUSE_S)
     raise RuntimeError(f"fleetcube {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
